@@ -1,0 +1,41 @@
+// Row-major matrix products over raw CPU memory, on OpenBLAS. The calls run on one thread each;
+// GemmParallel cuts the result into tiles that depend on the shape only, so a result does not
+// depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/tensor.h"
+
+namespace choir {
+
+enum class Transpose : bool { kNo, kYes };
+
+// c[m, n] = alpha * op(a) op(b) + beta * c, with op(a) of [m, k] and op(b) of [k, n]. `lda`, `ldb`
+// and `ldc` are the distances between rows as stored.
+template <class T>
+struct GemmArgs {
+  Transpose transpose_a = Transpose::kNo, transpose_b = Transpose::kNo;
+  int64_t m = 0, n = 0, k = 0;
+  T alpha = 1;
+  const T* a = nullptr;
+  int64_t lda = 0;
+  const T* b = nullptr;
+  int64_t ldb = 0;
+  T beta = 0;
+  T* c = nullptr;
+  int64_t ldc = 0;
+};
+
+// On the calling thread; may be called from several threads at once.
+void Gemm(const GemmArgs<float>& args);
+void Gemm(const GemmArgs<double>& args);
+// On all threads of ParallelFor.
+void GemmParallel(const GemmArgs<float>& args);
+void GemmParallel(const GemmArgs<double>& args);
+
+// c = op(a) op(b) + beta * c of dense 2-D tensors on any device; c's shape decides m and n.
+void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const Tensor& b,
+                Transpose transpose_b, double beta);
+
+}  // namespace choir

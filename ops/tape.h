@@ -1,0 +1,180 @@
+// An eager tape: ops run at once, the tape only remembers how to go back.
+//
+// An op is a tape function over hand-written kernels:
+//
+//   Var Silu(Tape& tape, const Var& x) {
+//     Saved xs = x.Save();
+//     Var y = tape.Compute("silu", [xs] { return SiluForward(xs.Get()); });
+//     tape.Record({&y}, [xs, gx = x.grad()](Sink& sink) {
+//       sink.Add(gx, SiluBackward(xs.Get(), sink.OutputGrad(0)));
+//     });
+//     return y;
+//   }
+//
+// What the closure of Record captures is the saved set. Compute is the only place that makes an
+// op's results, so only it knows about recomputation: a result that the policy does not keep is
+// dropped as soon as its last live handle (Var) is gone, and `Saved::Get` makes it again by running
+// the same closure, which asks its own inputs in turn: the smallest subgraph, just before the
+// gradient that needs it. A view is rebuilt from its source, so shared storage is made once.
+// Kernels are deterministic, so recomputation never changes a number.
+//
+// One tape per microbatch, one thread per tape.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "ops/parameter.h"
+#include "tensor/tensor.h"
+
+namespace choir {
+
+class Tape;
+
+// Names a result for the recompute policy. Static strings, listed by `kAllTags` in op headers.
+// `decision` marks results that decide which values are computed (routing): always kept, so that
+// a decision is replayed and never taken again.
+struct Tag {
+  Tag(const char* name, bool decision = false) : name(name), decision(decision) {}
+  std::string_view name;
+  bool decision;
+};
+
+// True for results to drop after the forward pass and compute again when backward needs them.
+using RecomputePolicy = std::function<bool(std::string_view tag, int layer)>;
+
+// The gradient of one recorded value; empty until a consumer has added to it.
+struct GradSlot {
+  Tensor grad;
+};
+// Null when no gradient is wanted.
+using GradRef = std::shared_ptr<GradSlot>;
+
+namespace internal {
+struct Value;
+}
+
+// A handle kept for the backward pass. Does not keep a recomputable tensor's memory.
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(std::shared_ptr<internal::Value> value) : value_(std::move(value)) {}
+  // The tensor, computed again if it was dropped; it then stays until the last Saved is gone.
+  const Tensor& Get() const;
+
+ private:
+  std::shared_ptr<internal::Value> value_;
+};
+
+// A live handle to a result: its tensor is present while a Var refers to it.
+class Var {
+ public:
+  Var() = default;
+  Var(std::shared_ptr<internal::Value> value, GradRef grad);
+  Var(const Var& other);
+  Var(Var&& other) noexcept = default;
+  Var& operator=(Var other) noexcept;
+  ~Var();
+
+  bool defined() const { return value_ != nullptr; }
+  const Tensor& tensor() const;
+  const Shape& shape() const { return tensor().shape(); }
+  int64_t dim(int i) const { return tensor().dim(i); }
+  Saved Save() const { return Saved(value_); }
+  const GradRef& grad() const { return grad_; }
+
+ private:
+  friend class Tape;
+  std::shared_ptr<internal::Value> value_;
+  GradRef grad_;
+};
+
+// Weight-gradient work that was put off (zero-bubble pipelines); run in order.
+using WeightGradQueue = std::vector<std::function<void()>>;
+
+// What a backward closure may do.
+class Sink {
+ public:
+  // Gradient of the i-th recorded output; undefined when nothing depended on it.
+  Tensor OutputGrad(int i) const;
+  // Adds `grad` to an input's gradient. `grad` may be shared with other holders: it is never
+  // written to unless this is its only owner.
+  void Add(const GradRef& input, Tensor grad);
+  // `accumulate` adds this use's contribution into `parameter.grad`: now, or when the queue of
+  // DeferWeightGrads is run.
+  void Weight(Parameter& parameter, std::function<void(const Tensor& grad)> accumulate);
+
+ private:
+  friend class Tape;
+  Sink(Tape& tape, std::span<const GradRef> outputs) : tape_(tape), outputs_(outputs) {}
+  Tape& tape_;
+  std::span<const GradRef> outputs_;
+};
+
+class Tape {
+ public:
+  using Backward = std::function<void(Sink&)>;
+  using Kernel = std::function<Tensor()>;
+  using MultiKernel = std::function<std::vector<Tensor>()>;
+
+  // A tape that does not record computes the forward pass only.
+  explicit Tape(bool recording = true) : recording_(recording) {}
+  Tape(const Tape&) = delete;
+
+  // Applies to results made from now on; by default everything is kept.
+  void SetRecomputePolicy(RecomputePolicy policy) { policy_ = std::move(policy); }
+  // The layer that the policy is asked about; -1 outside of layers.
+  void SetLayer(int layer) { layer_ = layer; }
+
+  // A value from outside; its gradient is wanted if `wants_grad`, and is then found in grad().
+  Var Input(Tensor tensor, bool wants_grad = false);
+
+  // Runs the kernel now and, if the policy drops the result, again during backward.
+  Var Compute(const Tag& tag, Kernel kernel);
+  // Several results of one kernel, in the order of `tags`.
+  std::vector<Var> Compute(std::initializer_list<Tag> tags, MultiKernel kernel);
+
+  // Says how the gradients of `outputs` become gradients of inputs and parameters. The outputs get
+  // their gradient slots here; `backward` runs at most once, and only if a gradient reached one.
+  void Record(std::initializer_list<Var*> outputs, Backward backward);
+  // Counts a use of a parameter by the forward pass; each must be matched by one Sink::Weight.
+  void Use(Parameter& parameter);
+
+  // The same storage under another shape.
+  Var Reshape(const Var& x, const Shape& shape);
+
+  // Runs the recorded closures in reverse, starting from d(loss) = `seed`, and forgets them.
+  void RunBackward(const Var& loss, Tensor seed);
+  // Several starting points at once.
+  void RunBackward(std::span<const Var> outputs, std::span<const Tensor> seeds);
+
+  // From now on Sink::Weight appends to `queue` (null: runs at once). Parameters then report
+  // ready when the queue is run.
+  void DeferWeightGrads(WeightGradQueue* queue) { deferred_ = queue; }
+
+  bool recording() const { return recording_; }
+  // Kernels run during backward to make dropped results again.
+  int64_t recomputed() const { return *recomputed_; }
+
+ private:
+  friend class Sink;
+  struct Node {
+    std::vector<GradRef> outputs;
+    Backward backward;
+  };
+  bool Recomputes(const Tag& tag) const;
+
+  bool recording_;
+  int layer_ = -1;
+  RecomputePolicy policy_;
+  std::vector<Node> nodes_;
+  WeightGradQueue* deferred_ = nullptr;
+  std::shared_ptr<int64_t> recomputed_ = std::make_shared<int64_t>(0);
+};
+
+}  // namespace choir
