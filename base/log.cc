@@ -1,0 +1,79 @@
+#include "base/log.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/dist_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "base/status.h"
+
+namespace choir {
+namespace {
+
+std::atomic<int> log_rank = 0;
+std::atomic<int> log_world = 1;
+std::atomic<int64_t> log_step = 0;
+
+// Never destroyed: a message from a static destructor must still be printed.
+struct Logger {
+  std::mutex mutex;  // guards file
+  std::shared_ptr<spdlog::sinks::sink> file;
+  std::shared_ptr<spdlog::sinks::dist_sink_mt> sinks;
+  spdlog::logger logger;
+
+  Logger()
+      : sinks(std::make_shared<spdlog::sinks::dist_sink_mt>(
+            std::vector<spdlog::sink_ptr>{std::make_shared<spdlog::sinks::stderr_sink_mt>()})),
+        logger("choir", sinks) {
+    logger.set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
+    logger.flush_on(spdlog::level::trace);
+  }
+};
+
+Logger& GetLogger() {
+  static Logger* const logger = new Logger;
+  return *logger;
+}
+
+void Log(spdlog::level::level_enum level, const std::string& message) {
+  const LogContext context = GetLogContext();
+  GetLogger().logger.log(level, spdlog::string_view_t(absl::StrCat("[rank ", context.rank, " step ",
+                                                                   context.step, "] ", message)));
+}
+
+}  // namespace
+
+void SetLogContext(int rank, int world) {
+  log_rank = rank;
+  log_world = world;
+}
+
+void SetLogStep(int64_t step) { log_step = step; }
+
+LogContext GetLogContext() { return {log_rank, log_world, log_step}; }
+
+void LogInfo(const std::string& message) { Log(spdlog::level::info, message); }
+void LogWarning(const std::string& message) { Log(spdlog::level::warn, message); }
+void LogError(const std::string& message) { Log(spdlog::level::err, message); }
+
+absl::Status OpenLogFile(const std::string& path) {
+  Logger& logger = GetLogger();
+  std::shared_ptr<spdlog::sinks::sink> file;
+  try {
+    file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
+  } catch (const spdlog::spdlog_ex& e) {
+    return absl::UnavailableError(absl::StrCat(path, ": cannot open the log file: ", e.what()));
+  }
+  file->set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
+  std::lock_guard lock(logger.mutex);
+  if (logger.file != nullptr) logger.sinks->remove_sink(logger.file);
+  logger.sinks->add_sink(file);
+  logger.file = file;
+  return absl::OkStatus();
+}
+
+}  // namespace choir

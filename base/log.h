@@ -1,0 +1,34 @@
+// One line per event to standard error, and to a log file once one is open:
+//
+//   2026-01-31 12:00:00.123 info [rank 3 step 120] message
+//
+// All functions may be called from any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace choir {
+
+// Who speaks: this process' place in the job and the step it works on.
+struct LogContext {
+  int rank = 0;
+  int world = 1;
+  int64_t step = 0;
+};
+
+void SetLogContext(int rank, int world);
+void SetLogStep(int64_t step);
+LogContext GetLogContext();
+
+void LogInfo(const std::string& message);
+void LogWarning(const std::string& message);
+void LogError(const std::string& message);
+
+// Appends all later lines to `path` too (its folder is made if missing); a file opened before is
+// closed. Every line is flushed, so that a killed process leaves its last words.
+absl::Status OpenLogFile(const std::string& path);
+
+}  // namespace choir

@@ -1,0 +1,1 @@
+"""Builds the multilingual text corpus; scripts/corpus is the command."""

@@ -1,0 +1,1 @@
+"""The rules of scripts/check_structure, one module per family."""
