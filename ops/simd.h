@@ -79,7 +79,8 @@ inline Vec<float> Exp(Vec<float> x) {
   using Int = VecType<int32_t>::Type;
   const Vec<float> low = Splat(-87.33654f), high = Splat(88.37626f);
   const auto underflow = x < low;
-  x = Min<float>(Max<float>(x, low), high);
+  // In this order a NaN stays one: comparisons with it are false, and both then keep x.
+  x = Min<float>(high, Max<float>(low, x));
   const Vec<float> magic = Splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const Vec<float> shifted = x * 1.44269504f + magic;
   const Vec<float> n = shifted - magic;

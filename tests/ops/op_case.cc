@@ -62,7 +62,7 @@ std::vector<double> Cotangent(const OpCase& op, size_t output, int64_t n) {
 
 struct Mode {
   TensorOptions options;
-  bool backward = true;
+  bool differentiate = true;
   bool recompute = false;
   bool defer = false;
 };
@@ -117,7 +117,7 @@ Outcome RunCase(const OpCase& op, const Values& values, const Mode& mode) {
   ScopedLedger scoped(mode.options.device, ledger);
   Outcome outcome;
   {
-    Tape tape(mode.backward);
+    Tape tape;
     if (mode.recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
     OpArguments arguments = MakeArguments(op, values, mode, tape);
     const bool meta = mode.options.device == Device::kMeta;
@@ -126,16 +126,16 @@ Outcome RunCase(const OpCase& op, const Values& values, const Mode& mode) {
       outcome.shapes.push_back(outputs[o].shape());
       if (meta) continue;
       outcome.outputs.push_back(ToDoubles(outputs[o].tensor()));
-      if (outputs[o].tensor().dtype() == DType::kI32) continue;
+      if (outputs[o].grad() == nullptr) continue;
       const auto cotangent = Cotangent(op, o, outputs[o].tensor().NumElements());
       for (size_t j = 0; j < cotangent.size(); ++j) {
         outcome.objective += cotangent[j] * outcome.outputs[o][j];
       }
     }
-    if (mode.backward) Differentiate(op, tape, outputs, mode);
+    if (mode.differentiate) Differentiate(op, tape, outputs, mode);
     for (size_t i = 0; i < op.inputs.size(); ++i) {
       outcome.gradients.emplace_back();
-      if (meta || !mode.backward) continue;
+      if (meta || !mode.differentiate) continue;
       if (op.inputs[i].parameter) {
         EXPECT_EQ(arguments.parameter(static_cast<int>(i)).pending, 0);
         outcome.gradients.back() = ToDoubles(arguments.parameter(static_cast<int>(i)).grad);
@@ -175,7 +175,7 @@ void CheckFiniteDifferences(const OpCase& op) {
   Values values = MakeValues(op);
   Mode mode{{DType::kF64, Device::kCpu, MemoryCategory::kActivations}};
   const Outcome exact = RunCase(op, values, mode);
-  mode.backward = false;
+  mode.differentiate = false;
   for (size_t i = 0; i < op.inputs.size(); ++i) {
     const OpInput& input = op.inputs[i];
     if (!input.integers.empty() || (!input.parameter && !input.wants_grad)) continue;

@@ -1,0 +1,51 @@
+#include "eval/model_input.h"
+
+#include <algorithm>
+
+namespace choir {
+namespace {
+
+// 1 where there is a label, 0 in padding.
+Tensor ValidMask(const Tensor& labels) {
+  Tensor valid = Tensor::Empty(labels.shape(),
+                               {DType::kF32, labels.device(), MemoryCategory::kWorkspace});
+  const int32_t* label = labels.data<int32_t>();
+  float* v = valid.data<float>();
+  for (int64_t i = 0; i < labels.NumElements(); ++i) v[i] = label[i] == kNoLabel ? 0.0f : 1.0f;
+  return valid;
+}
+
+}  // namespace
+
+ModelInput MicrobatchInput(const Batch& batch, int64_t first, int64_t count) {
+  const int64_t begin = first * batch.length, n = count * batch.length;
+  ModelInput input;
+  input.tokens = batch.tokens.Rows(begin, n);
+  input.labels = batch.labels.Rows(begin, n);
+  input.block.positions = batch.positions.Rows(begin, n);
+  input.block.valid = ValidMask(input.labels);
+  input.block.rows = count;
+  input.block.batch_share = static_cast<double>(count) / static_cast<double>(batch.rows);
+  auto bounds = std::make_shared<std::vector<int32_t>>();
+  for (int32_t bound : batch.cu_seqlens) {  // no segment crosses a row
+    if (bound >= begin && bound <= begin + n) {
+      bounds->push_back(bound - static_cast<int32_t>(begin));
+    }
+  }
+  CHECK(!bounds->empty() && bounds->front() == 0 && bounds->back() == n);
+  input.block.boundaries = std::move(bounds);
+  return input;
+}
+
+double VisiblePairs(const ModelInput& input) {
+  const std::vector<int32_t>& bounds = *input.block.boundaries;
+  const int32_t* label = input.labels.data<int32_t>();
+  double pairs = 0;
+  for (size_t i = 1; i < bounds.size(); ++i) {
+    const double n = bounds[i] - bounds[i - 1];
+    if (n > 0 && label[bounds[i - 1]] != kNoLabel) pairs += n * (n + 1) / 2;
+  }
+  return pairs;
+}
+
+}  // namespace choir

@@ -1,0 +1,19 @@
+// From batches of the data pipeline to what a model reads.
+#pragma once
+
+#include <cstdint>
+
+#include "data/batch.h"
+#include "model/transformer.h"
+
+namespace choir {
+
+// Rows [first, first + count) of a batch as one microbatch: views of its tensors, and the document
+// bounds of these rows.
+ModelInput MicrobatchInput(const Batch& batch, int64_t first, int64_t count);
+
+// (query, key) pairs that attention looks at: n (n + 1) / 2 for a document of n tokens. Segments of
+// padding, which start without a label, are not counted.
+double VisiblePairs(const ModelInput& input);
+
+}  // namespace choir

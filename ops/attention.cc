@@ -1,0 +1,207 @@
+#include "ops/attention.h"
+
+#include "ops/attention_backward.h"
+#include "ops/attention_forward.h"
+#include "ops/launch.h"
+#include "ops/parallel_for.h"
+
+namespace choir {
+namespace {
+
+using Boundaries = std::vector<int32_t>;
+
+struct Dims {
+  int64_t tokens, groups, heads, head_dim;
+
+  explicit Dims(const Tensor& qkv)
+      : tokens(qkv.dim(0)), groups(qkv.dim(1)), heads(qkv.dim(2) - 2), head_dim(qkv.dim(3)) {}
+  // Elements between tokens and between groups.
+  int64_t qkv_token() const { return groups * qkv_group(); }
+  int64_t qkv_group() const { return (heads + 2) * head_dim; }
+  int64_t out_token() const { return groups * out_group(); }
+  int64_t out_group() const { return heads * head_dim; }
+
+  template <class T>
+  HeadRows<T> Queries(T* qkv, int64_t token, int64_t group) const {
+    return {qkv + token * qkv_token() + group * qkv_group(), qkv_token(), heads, head_dim};
+  }
+  template <class T>
+  HeadRows<T> Outputs(T* out, int64_t token, int64_t group) const {
+    return {out + token * out_token() + group * out_group(), out_token(), heads, head_dim};
+  }
+};
+
+// Documents that are at most this long share a task with their neighbours.
+constexpr int64_t kShortTokens = 64;
+
+// Consecutive documents: one, or several short ones of about kShortTokens together.
+struct Bundle {
+  size_t begin, end;
+  int64_t length;  // of all
+};
+
+std::vector<Bundle> MakeBundles(const Boundaries& boundaries) {
+  std::vector<Bundle> bundles;
+  for (size_t i = 0; i + 1 < boundaries.size(); ++i) {
+    const int64_t length = boundaries[i + 1] - boundaries[i];
+    if (length == 0) continue;
+    if (!bundles.empty() && bundles.back().length + length <= kShortTokens) {
+      bundles.back().end = i + 1;
+      bundles.back().length += length;
+    } else {
+      bundles.push_back({i, i + 1, length});
+    }
+  }
+  return bundles;
+}
+
+// Calls body(first token, length) for the documents of a bundle.
+template <class Body>
+void ForEachDocument(const Bundle& bundle, const Boundaries& boundaries, Body&& body) {
+  for (size_t i = bundle.begin; i < bundle.end; ++i) {
+    const int64_t length = boundaries[i + 1] - boundaries[i];
+    if (length > 0) body(static_cast<int64_t>(boundaries[i]), length);
+  }
+}
+
+template <class T>
+void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const Tensor& out,
+                const Tensor& lse) {
+  const Dims d(qkv);
+  const int64_t tile_rows = TileRows(d.head_dim);
+  struct Task {
+    Bundle bundle;
+    int64_t group;
+    int64_t row_begin, row_end;  // within every document of the bundle
+  };
+  std::vector<Task> tasks;
+  for (const Bundle& bundle : MakeBundles(boundaries)) {
+    const int64_t rows = bundle.length * d.heads;
+    // A task per tile, unless documents are short; the tiles that see most keys first.
+    const int64_t step = bundle.length <= kShortTokens ? rows : tile_rows;
+    for (int64_t g = 0; g < d.groups; ++g) {
+      for (int64_t b = (rows - 1) / step; b >= 0; --b) {
+        tasks.push_back({bundle, g, b * step, std::min(rows, (b + 1) * step)});
+      }
+    }
+  }
+  ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
+    const auto& [bundle, group, row_begin, row_end] = tasks[static_cast<size_t>(i)];
+    ForEachDocument(bundle, boundaries, [&](int64_t token, int64_t length) {
+      const HeadRows<const T> q = d.Queries(static_cast<const T*>(qkv.data<T>()), token, group);
+      const T* k = q.data + d.heads * d.head_dim;
+      T* row_lse = lse.data<T>() + (token * d.groups + group) * d.heads;
+      const AttentionForward<T> forward{q,
+                                        k,
+                                        k + d.head_dim,
+                                        d.qkv_token(),
+                                        0,
+                                        scale,
+                                        d.Outputs(out.data<T>(), token, group),
+                                        row_lse,
+                                        d.groups * d.heads};
+      const int64_t last = std::min(row_end, length * d.heads);
+      for (int64_t row = row_begin; row < last; row += tile_rows) {
+        AttendRows(forward, row, std::min(last, row + tile_rows));
+      }
+    });
+  });
+}
+
+std::vector<Tensor> Forward(const Tensor& qkv, const Boundaries& boundaries, double scale) {
+  const Dims d(qkv);
+  const TensorOptions options = qkv.options(MemoryCategory::kActivations);
+  Tensor out = Tensor::Empty({d.tokens, d.out_token()}, options);
+  Tensor lse = Tensor::Empty({d.tokens, d.groups * d.heads}, options);
+  Launch(qkv.device(), "attention", [&] {
+    DispatchFloat(qkv.dtype(),
+                  [&]<class T>() { ForwardCpu(qkv, boundaries, static_cast<T>(scale), out, lse); });
+  });
+  return {std::move(out), std::move(lse)};
+}
+
+struct BackwardInputs {
+  Tensor qkv, out, lse, dout;
+};
+
+template <class T>
+void BackwardCpu(const BackwardInputs& in, const Boundaries& boundaries, T scale,
+                 const Tensor& dqkv) {
+  const Dims d(in.qkv);
+  std::vector<Bundle> bundles = MakeBundles(boundaries);
+  auto run = [&](int64_t token, int64_t length, int64_t group, int64_t i, int64_t j) {
+    const int64_t k = d.heads * d.head_dim, v = k + d.head_dim;
+    const auto q = d.Queries(static_cast<const T*>(in.qkv.data<T>()), token, group);
+    const auto dq = d.Queries(dqkv.data<T>(), token, group);
+    const T* lse = in.lse.data<T>() + (token * d.groups + group) * d.heads;
+    BackwardChunks(
+        AttentionBackward<T>{q, d.Outputs(static_cast<const T*>(in.out.data<T>()), token, group),
+                             d.Outputs(static_cast<const T*>(in.dout.data<T>()), token, group),
+                             q.data + k, q.data + v, d.qkv_token(), lse, d.groups * d.heads, scale,
+                             dq, dq.data + k, dq.data + v},
+        length, i, j);
+  };
+  struct Task {
+    Bundle bundle;
+    int64_t group, chunk;
+  };
+  // Diagonal after diagonal of the chunks: two tasks of one diagonal share neither queries nor
+  // keys, and every sum has one order.
+  for (int64_t diagonal = 0; !bundles.empty(); ++diagonal) {
+    std::vector<Task> tasks;
+    for (const Bundle& bundle : bundles) {
+      const int64_t chunks = (bundle.length + kTileKeys - 1) / kTileKeys;
+      for (int64_t g = 0; g < d.groups; ++g) {
+        for (int64_t j = 0; j + diagonal < chunks; ++j) tasks.push_back({bundle, g, j});
+      }
+    }
+    ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t t) {
+      const auto& [bundle, group, j] = tasks[static_cast<size_t>(t)];
+      ForEachDocument(bundle, boundaries, [&, g = group, j = j](int64_t token, int64_t length) {
+        run(token, length, g, j + diagonal, j);
+      });
+    });
+    std::erase_if(bundles, [&](const Bundle& b) { return b.length <= (diagonal + 1) * kTileKeys; });
+  }
+}
+
+Tensor Backward(const BackwardInputs& in, const Boundaries& boundaries, double scale) {
+  Tensor dqkv = Tensor::Empty(in.qkv.shape(), in.dout.options());
+  Launch(dqkv.device(), "attention backward", [&] {
+    DispatchFloat(dqkv.dtype(),
+                  [&]<class T>() { BackwardCpu(in, boundaries, static_cast<T>(scale), dqkv); });
+  });
+  return dqkv;
+}
+
+void CheckBoundaries(const Boundaries& boundaries, int64_t tokens) {
+  CHECK(!boundaries.empty());
+  CHECK(boundaries.front() == 0);
+  CHECK(boundaries.back() == tokens) << "the last document does not end with the last token";
+  CHECK(std::is_sorted(boundaries.begin(), boundaries.end()));
+}
+
+}  // namespace
+
+Var CausalAttention(Tape& tape, const Var& qkv,
+                    std::shared_ptr<const std::vector<int32_t>> boundaries, double scale,
+                    const Tag& tag) {
+  CHECK(qkv.shape().rank() == 4) << "[T, G, R + 2, D] is wanted, not " << qkv.shape();
+  CHECK(qkv.dim(2) >= 3) << "a query, a key and a value";
+  CHECK(qkv.dim(3) <= kRowElements);
+  CheckBoundaries(*boundaries, qkv.dim(0));
+  Saved xs = qkv.Save();
+  std::vector<Var> results = tape.Compute({tag, "attention.lse"}, [xs, boundaries, scale] {
+    return Forward(xs.Get(), *boundaries, scale);
+  });
+  Var out = std::move(results[0]);
+  Saved outs = out.Save(), lses = results[1].Save();
+  tape.Record({&out}, [xs, outs, lses, boundaries, scale, gx = qkv.grad()](Sink& sink) {
+    if (gx == nullptr) return;
+    const BackwardInputs in{xs.Get(), outs.Get(), lses.Get(), sink.OutputGrad(0)};
+    sink.Add(gx, Backward(in, *boundaries, scale));
+  });
+  return out;
+}
+
+}  // namespace choir

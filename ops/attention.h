@@ -1,0 +1,25 @@
+// Causal attention inside documents with grouped queries, block by block: memory is O(T)
+// (FlashAttention, Dao et al. 2022).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ops/kv_cache.h"
+#include "ops/tape.h"
+
+namespace choir {
+
+// `qkv` is [T, G, R + 2, D] from PrepareQkv: per key-value group its R query heads, then key, then
+// value. `boundaries` rises from 0 to T (CHECKed; a repeated value is an empty document): tokens
+// [boundaries[i], boundaries[i + 1]) are a document that sees only itself. For every query t and
+// head (g, r)
+//   out[t, (g, r), :] = sum over s <= t of softmax_s(scale * q[t, g, r] . k[s, g]) v[s, g],
+// [T, G * R * D]. Backward saves qkv, the result and its log-sum-exp ([T, G * R], tagged
+// "attention.lse"). A document's bits do not depend on its neighbours.
+Var CausalAttention(Tape& tape, const Var& qkv,
+                    std::shared_ptr<const std::vector<int32_t>> boundaries, double scale,
+                    const Tag& tag = "attention");
+
+}  // namespace choir

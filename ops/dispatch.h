@@ -1,0 +1,35 @@
+// Moving tokens to their experts and back.
+#pragma once
+
+#include <vector>
+
+#include "ops/tape.h"
+
+namespace choir {
+
+// Where each choice (t, k) of a token goes when choices are sorted by expert, those of one expert
+// by t * K + k. N = T * K. Decisions of the router, so never computed again: plain tensors that
+// closures may hold.
+struct Dispatch {
+  Tensor source;    // i32[N]: t * K + k of each sorted row
+  Tensor position;  // i32[T, K]: sorted row of each choice; the inverse of `source`
+  Tensor offsets;   // i32[E + 1]: rows [offsets[e], offsets[e + 1]) belong to expert e
+};
+
+// `indices` is i32[T, K] with values in [0, experts) (CHECKed).
+Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts);
+
+// Choices by expert. Zeros on meta.
+std::vector<int64_t> ExpertCounts(const Dispatch& dispatch);
+// Those of tokens whose `valid` is not 0 (f32[T]; undefined: all).
+std::vector<int64_t> ExpertCounts(const Tensor& indices, const Tensor& valid, int experts);
+
+// y[n] = x[source[n] / K]: [T, C] to [N, C]. Backward adds the K copies in the order of k.
+Var Permute(Tape& tape, const Var& x, const Dispatch& dispatch, const Tag& tag = "permute");
+
+// out[t] = sum over k of weights[t, k] * y[position[t, k]]: [N, C] to [T, C], in the order of k.
+// Gradients to y and weights.
+Var Unpermute(Tape& tape, const Var& y, const Var& weights, const Dispatch& dispatch,
+              const Tag& tag = "unpermute");
+
+}  // namespace choir

@@ -1,0 +1,175 @@
+#include "ops/rms_norm.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ops/elementwise.h"
+#include "ops/launch.h"
+#include "ops/parallel_for.h"
+#include "ops/rms_norm_rows.h"
+#include "ops/simd.h"
+
+namespace choir {
+namespace {
+
+// Rows whose part of w's gradient is summed in the working dtype: also the rows of a task.
+constexpr int64_t kBlockRows = 64;
+
+int64_t Blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
+
+// Runs body(begin, end, block) over blocks of rows.
+template <class Body>
+void ForEachBlock(int64_t rows, Body&& body) {
+  ParallelFor(Blocks(rows),
+              [&](int64_t b) { body(b * kBlockRows, std::min(rows, (b + 1) * kBlockRows), b); });
+}
+
+Tensor NormForward(const Tensor& x, const Tensor& w, double eps) {
+  Tensor y = Tensor::Empty(x.shape(), x.options(MemoryCategory::kActivations));
+  Launch(x.device(), "rms_norm", [&] {
+    DispatchFloat(x.dtype(), [&]<class T>() {
+      const int64_t n = x.dim(1);
+      const T *x_data = x.data<T>(), *weight = w.data<T>();
+      T* y_data = y.data<T>();
+      ForEachBlock(x.dim(0), [&](int64_t begin, int64_t end, int64_t) {
+        for (int64_t t = begin; t < end; ++t) {
+          const T* row = x_data + t * n;
+          ScaleRow(row, RmsScale(row, n, eps), weight, y_data + t * n, n);
+        }
+      });
+    });
+  });
+  return y;
+}
+
+std::pair<Tensor, Tensor> AddNormForward(const Tensor& x, const Tensor& delta, const Tensor& w,
+                                         double eps) {
+  const TensorOptions options = x.options(MemoryCategory::kActivations);
+  Tensor sum = Tensor::Empty(x.shape(), options), normed = Tensor::Empty(x.shape(), options);
+  Launch(x.device(), "add_rms_norm", [&] {
+    DispatchFloat(x.dtype(), [&]<class T>() {
+      const int64_t n = x.dim(1);
+      const T *x_data = x.data<T>(), *delta_data = delta.data<T>(), *weight = w.data<T>();
+      T *sum_data = sum.data<T>(), *normed_data = normed.data<T>();
+      ForEachBlock(x.dim(0), [&](int64_t begin, int64_t end, int64_t) {
+        for (int64_t t = begin; t < end; ++t) {
+          const T *a = x_data + t * n, *b = delta_data + t * n;
+          T* row = sum_data + t * n;
+          ForEachVec<T>(n, [&](int64_t, auto load, auto store) { store(row, load(a) + load(b)); });
+          ScaleRow(row, RmsScale(row, n, eps), weight, normed_data + t * n, n);
+        }
+      });
+    });
+  });
+  return {std::move(sum), std::move(normed)};
+}
+
+struct NormGrads {
+  Tensor dx;
+  Tensor dw_blocks;  // [Blocks(T), C]
+};
+
+// `add` (may be undefined) is a gradient of x from elsewhere, added to dx.
+NormGrads NormBackward(const Tensor& x, const Tensor& w, double eps, const Tensor& dy,
+                       const Tensor& add) {
+  const int64_t rows = x.dim(0), n = x.dim(1);
+  NormGrads grads{Tensor::Empty(x.shape(), dy.options()),
+                  Tensor::Empty({Blocks(rows), n}, x.options(MemoryCategory::kWorkspace))};
+  Launch(x.device(), "rms_norm backward", [&] {
+    DispatchFloat(x.dtype(), [&]<class T>() {
+      const T *x_data = x.data<T>(), *dy_data = dy.data<T>();
+      const T* add_data = add.defined() ? add.data<T>() : nullptr;
+      T* dx_data = grads.dx.data<T>();
+      ForEachBlock(rows, [&](int64_t begin, int64_t end, int64_t block) {
+        const RmsRowGrad<T> row_grad{n, eps, w.data<T>(), grads.dw_blocks.data<T>() + block * n};
+        std::fill_n(row_grad.dw, n, T(0));
+        for (int64_t t = begin; t < end; ++t) {
+          row_grad(x_data + t * n, dy_data + t * n,
+                   add_data == nullptr ? nullptr : add_data + t * n, dx_data + t * n);
+        }
+      });
+    });
+  });
+  return grads;
+}
+
+void CheckShapes(const Var& x, const Parameter& w) {
+  CHECK(x.shape().rank() == 2) << w.name;
+  CHECK(w.value.NumElements() == x.dim(1)) << w.name << " " << w.value.shape();
+}
+
+}  // namespace
+
+void AddColumnSums(const Tensor& to, const Tensor& rows) {
+  CHECK(to.NumElements() == rows.dim(1));
+  Launch(to.device(), "add_column_sums", [&] {
+    DispatchFloat(to.dtype(), [&]<class T>() {
+      const int64_t count = rows.dim(0), n = rows.dim(1);
+      T* sums = to.data<T>();
+      const T* from = rows.data<T>();
+      constexpr int64_t kColumns = 64;
+      ParallelRanges(n, kColumns, [&](int64_t begin, int64_t end) {
+        double sum[kColumns] = {};
+        for (int64_t i = 0; i < count; ++i) {
+          const T* row = from + i * n;
+          for (int64_t c = begin; c < end; ++c) sum[c - begin] += static_cast<double>(row[c]);
+        }
+        for (int64_t c = begin; c < end; ++c) sums[c] += static_cast<T>(sum[c - begin]);
+      });
+    });
+  });
+}
+
+Var RmsNorm(Tape& tape, const Var& x, Parameter& w, double eps, const Tag& tag) {
+  CheckShapes(x, w);
+  tape.Use(w);
+  Saved xs = x.Save();
+  Var y = tape.Compute(tag, [xs, &w, eps] { return NormForward(xs.Get(), w.value, eps); });
+  tape.Record({&y}, [xs, gx = x.grad(), &w, eps](Sink& sink) {
+    NormGrads grads = NormBackward(xs.Get(), w.value, eps, sink.OutputGrad(0), Tensor());
+    sink.Add(gx, std::move(grads.dx));
+    sink.Weight(w, [blocks = std::move(grads.dw_blocks)](const Tensor& grad) {
+      AddColumnSums(grad, blocks);
+    });
+  });
+  return y;
+}
+
+AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& w,
+                         const AddNormOptions& options) {
+  CheckShapes(x, w);
+  CHECK(x.shape() == delta.shape());
+  tape.Use(w);
+  const double eps = options.eps;
+  Saved xs = x.Save(), ds = delta.Save();
+  // Both are made in one pass, but are two results, so that a dropped `normed` comes back from
+  // `sum` without asking for `delta`. Each closure hands out its tensor once.
+  auto [sum_made, normed_made] = AddNormForward(x.tensor(), delta.tensor(), w.value, eps);
+  AddNormResult result;
+  result.sum = tape.Compute(options.sum_tag, [xs, ds, made = std::move(sum_made)]() mutable {
+    return made.defined() ? std::exchange(made, {}) : Sum(xs.Get(), ds.Get());
+  });
+  Saved ss = result.sum.Save();
+  result.normed = tape.Compute(options.tag, [ss, &w, eps, made = std::move(normed_made)]() mutable {
+    return made.defined() ? std::exchange(made, {}) : NormForward(ss.Get(), w.value, eps);
+  });
+  tape.Record({&result.sum, &result.normed},
+              [ss, gx = x.grad(), gd = delta.grad(), &w, eps](Sink& sink) {
+                const Tensor dsum = sink.OutputGrad(0), dnormed = sink.OutputGrad(1);
+                if (!dnormed.defined()) {
+                  sink.Add(gx, dsum);
+                  sink.Add(gd, dsum);
+                  sink.Weight(w, [](const Tensor&) {});
+                  return;
+                }
+                NormGrads grads = NormBackward(ss.Get(), w.value, eps, dnormed, dsum);
+                sink.Add(gx, grads.dx);
+                sink.Add(gd, std::move(grads.dx));
+                sink.Weight(w, [blocks = std::move(grads.dw_blocks)](const Tensor& grad) {
+                  AddColumnSums(grad, blocks);
+                });
+              });
+  return result;
+}
+
+}  // namespace choir

@@ -1,0 +1,199 @@
+#include "ops/balance_loss.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "ops/elementwise.h"
+#include "tensor/tolerance.h"
+#include "tests/ops/op_case.h"
+
+namespace choir {
+namespace {
+
+constexpr int64_t kRows = 6, kExperts = 10;
+constexpr double kCoefficient = 0.7, kScale = 1.9;
+
+RouterOptions Options(ScoreFunction score) {
+  return {.experts = kExperts, .top_k = 3, .score = score};
+}
+
+// 1 for rows that count; empty: undefined.
+Tensor Valid(const std::vector<float>& values, Device device) {
+  if (values.empty()) return {};
+  Tensor valid = Tensor::Empty({static_cast<int64_t>(values.size())}, {DType::kF32, device});
+  if (device == Device::kCpu) std::copy(values.begin(), values.end(), valid.data<float>());
+  return valid;
+}
+
+using LossFn =
+    std::function<Var(Tape&, const Var& logits, const Tensor& bias, const Tensor& valid)>;
+
+OpCase Case(const std::string& name, const std::vector<float>& valid, const LossFn& loss) {
+  return {name,
+          {{.shape = {kRows, kExperts}, .scale = 2},
+           {.shape = {kExperts}, .scale = 0.3, .wants_grad = false}},
+          [valid, loss](Tape& tape, OpArguments& in) {
+            return std::vector<Var>{
+                loss(tape, in.var(0), in.tensor(1), Valid(valid, in.options.device))};
+          },
+          kRows * kExperts};
+}
+
+LossFn Sequence(ScoreFunction score, int64_t rows_per_sequence) {
+  return [=](Tape& tape, const Var& x, const Tensor& bias, const Tensor& valid) {
+    const RouterOptions options = Options(score);
+    return SequenceBalanceLoss(tape, Route(tape, x, bias, options), rows_per_sequence, valid,
+                               kCoefficient, options, kScale);
+  };
+}
+
+LossFn Load(ScoreFunction score) {
+  return [=](Tape& tape, const Var& x, const Tensor& bias, const Tensor& valid) {
+    const RouterOptions options = Options(score);
+    return LoadBalanceLoss(tape, Route(tape, x, bias, options), valid, kCoefficient, options,
+                           kScale);
+  };
+}
+
+Var ZLoss(Tape& tape, const Var& x, const Tensor&, const Tensor& valid) {
+  return RouterZLoss(tape, x, valid, kCoefficient, kScale);
+}
+
+TEST(SequenceBalanceLoss, OpCase) {
+  CheckOpCase(Case("sequence", {}, Sequence(ScoreFunction::kSigmoid, 3)));
+}
+TEST(SequenceBalanceLoss, PaddingAndAnEmptySequence) {
+  CheckOpCase(Case("sequence_pad", {1, 0, 0, 0, 1, 1}, Sequence(ScoreFunction::kSqrtSoftplus, 2)));
+}
+TEST(LoadBalanceLoss, OpCase) { CheckOpCase(Case("load", {}, Load(ScoreFunction::kSoftmax))); }
+TEST(LoadBalanceLoss, Padding) {
+  CheckOpCase(Case("load_pad", {1, 0, 1, 1, 0, 1}, Load(ScoreFunction::kSigmoid)));
+}
+TEST(RouterZLoss, OpCase) { CheckOpCase(Case("z", {}, ZLoss)); }
+TEST(RouterZLoss, Padding) { CheckOpCase(Case("z_pad", {0, 1, 1, 0, 1, 1}, ZLoss)); }
+
+// The gradients of the router's weights and of a balance loss meet in the scores.
+TEST(SequenceBalanceLoss, BesideTheWeights) {
+  OpCase op = Case("sequence_and_weights", {}, nullptr);
+  op.run = [](Tape& tape, OpArguments& in) {
+    const RouterOptions options = Options(ScoreFunction::kSigmoid);
+    const Routing routing = Route(tape, in.var(0), in.tensor(1), options);
+    Var loss = SequenceBalanceLoss(tape, routing, kRows, {}, kCoefficient, options, kScale);
+    return std::vector<Var>{loss, routing.weights};
+  };
+  CheckOpCase(op);
+}
+
+struct TwinInput {
+  std::vector<double> scores;    // [T, E]
+  std::vector<int32_t> choices;  // [T, K]: those that count for f
+  std::vector<float> valid;
+  int64_t top_k;
+};
+
+// sum_i f_i P_i over the rows [begin, end).
+double PlainBalance(const TwinInput& in, int64_t begin, int64_t end) {
+  std::vector<double> f(kExperts), p(kExperts);
+  double n = 0;
+  for (int64_t t = begin; t < end; ++t) n += static_cast<double>(in.valid[static_cast<size_t>(t)]);
+  if (n == 0) return 0;
+  for (int64_t t = begin; t < end; ++t) {
+    if (in.valid[static_cast<size_t>(t)] == 0) continue;
+    for (int64_t k = 0; k < in.top_k; ++k) {
+      f[static_cast<size_t>(in.choices[static_cast<size_t>(t * in.top_k + k)])] +=
+          double(kExperts) / (double(in.top_k) * n);
+    }
+    double sum = 0;
+    for (int64_t e = 0; e < kExperts; ++e) sum += in.scores[static_cast<size_t>(t * kExperts + e)];
+    for (int64_t e = 0; e < kExperts; ++e) {
+      p[static_cast<size_t>(e)] += in.scores[static_cast<size_t>(t * kExperts + e)] / sum / n;
+    }
+  }
+  double total = 0;
+  for (size_t e = 0; e < f.size(); ++e) total += f[e] * p[e];
+  return total;
+}
+
+TEST(BalanceLoss, AgainstThePlainDefinitions) {
+  constexpr int64_t kTokens = 120, kPerSequence = 30;
+  const RouterOptions options{
+      .experts = kExperts, .top_k = 4, .groups = 5, .group_limit = 2, .route_scale = 2};
+  Tensor logits = Tensor::Empty({kTokens, kExperts}, {});
+  for (int64_t i = 0; i < logits.NumElements(); ++i) {
+    logits.data<float>()[i] =
+        static_cast<float>(2 * std::sin(0.9 * double(i) + 0.01 * double(i * i % 97)));
+  }
+  Tensor bias = Tensor::Empty({kExperts}, {});
+  for (int64_t e = 0; e < kExperts; ++e) bias.data<float>()[e] = 0.1f * static_cast<float>(e % 3);
+  TwinInput in{.top_k = options.top_k};
+  for (int64_t t = 0; t < kTokens; ++t) {
+    in.valid.push_back(t % 7 == 3 || t / kPerSequence == 2 ? 0 : 1);  // one sequence is empty
+  }
+  Tape tape;
+  const Routing routing = Route(tape, tape.Input(logits, true), bias, options);
+  const Tensor& scores = routing.scores.tensor();
+  for (int64_t i = 0; i < scores.NumElements(); ++i) {
+    in.scores.push_back(static_cast<double>(scores.data<float>()[i]));
+  }
+  const Tensor valid = Valid(in.valid, Device::kCpu);
+  const double bound = ErrorBound(DType::kF32, kTokens * kExperts);
+
+  const auto routed = routing.indices.tensor().span<int32_t>();
+  in.choices.assign(routed.begin(), routed.end());
+  const double load = kCoefficient * kScale * PlainBalance(in, 0, kTokens);
+  EXPECT_NEAR(
+      ScalarValue(LoadBalanceLoss(tape, routing, valid, kCoefficient, options, kScale).tensor()),
+      load, bound * load);
+
+  const Tensor raw = ChooseExperts(scores, {}, {.experts = kExperts, .top_k = options.top_k});
+  in.choices.assign(raw.span<int32_t>().begin(), raw.span<int32_t>().end());
+  ASSERT_FALSE(std::equal(routed.begin(), routed.end(), in.choices.begin()));
+  double sequence = 0;
+  for (int64_t q = 0; q < kTokens / kPerSequence; ++q) {
+    sequence += PlainBalance(in, q * kPerSequence, (q + 1) * kPerSequence);
+  }
+  sequence *= kCoefficient * kScale / double(kTokens / kPerSequence);
+  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, kPerSequence, valid, kCoefficient,
+                                              options, kScale)
+                              .tensor()),
+              sequence, bound * sequence);
+}
+
+TEST(BalanceLoss, EvenLoadGivesOne) {
+  // Token t prefers expert t alone; all experts are equally popular.
+  const RouterOptions options{.experts = kExperts, .top_k = 1, .score = ScoreFunction::kSoftmax};
+  Tensor logits = Tensor::Zeros({kExperts, kExperts}, {});
+  for (int64_t t = 0; t < kExperts; ++t) logits.data<float>()[t * kExperts + t] = 1;
+  Tape tape;
+  const Routing routing = Route(tape, tape.Input(logits, true), {}, options);
+  const double bound = ErrorBound(DType::kF32, kExperts);
+  EXPECT_NEAR(ScalarValue(LoadBalanceLoss(tape, routing, {}, 1, options).tensor()), 1, bound);
+  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, kExperts, {}, 1, options).tensor()), 1,
+              bound);
+}
+
+TEST(RouterZLoss, AgainstThePlainDefinition) {
+  const std::vector<float> x = {0, 1, 2, 300, 300, 300, -7, 0, 7};
+  const std::vector<float> valid = {1, 1, 0};
+  Tape tape;
+  Var logits = tape.Input(Tensor::From<float>({3, 3}, x));
+  const double first = std::log(1 + std::exp(1) + std::exp(2)), second = 300 + std::log(3);
+  const double expected = 0.5 * (first * first + second * second) / 2;
+  EXPECT_NEAR(ScalarValue(RouterZLoss(tape, logits, Valid(valid, Device::kCpu), 0.25, 2).tensor()),
+              expected, ErrorBound(DType::kF32, 3) * expected);
+}
+
+TEST(BalanceLoss, NothingValidIsZero) {
+  const RouterOptions options = Options(ScoreFunction::kSigmoid);
+  Tape tape;
+  Var logits = tape.Input(Tensor::Zeros({2, kExperts}, {}), true);
+  const Routing routing = Route(tape, logits, {}, options);
+  const Tensor none = Valid({0, 0}, Device::kCpu);
+  EXPECT_EQ(ScalarValue(LoadBalanceLoss(tape, routing, none, 1, options).tensor()), 0);
+  EXPECT_EQ(ScalarValue(SequenceBalanceLoss(tape, routing, 1, none, 1, options).tensor()), 0);
+  EXPECT_EQ(ScalarValue(RouterZLoss(tape, logits, none, 1).tensor()), 0);
+}
+
+}  // namespace
+}  // namespace choir

@@ -1,0 +1,83 @@
+#include "ops/grouped_matmul.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/ops/op_case.h"
+
+namespace choir {
+namespace {
+
+OpCase Case(const std::string& name, Shape w, std::vector<int32_t> offsets) {
+  return {name,
+          {{.shape = {offsets.back(), w.dim(-1)}},
+           {.shape = w, .parameter = true},
+           {.shape = {w.dim(0) + 1}, .integers = offsets}},
+          [](Tape& tape, OpArguments& in) {
+            return std::vector<Var>{GroupedLinear(tape, in.var(0), in.parameter(1), in.tensor(2))};
+          },
+          w.NumElements()};
+}
+
+TEST(GroupedLinear, UnevenExperts) { CheckOpCase(Case("grouped", {3, 4, 7}, {0, 2, 3, 9})); }
+
+TEST(GroupedLinear, EmptyExperts) {
+  CheckOpCase(Case("grouped_empty", {5, 3, 4}, {0, 0, 4, 4, 6, 6}));
+}
+
+TEST(GroupedLinear, AllRowsToOneExpert) {
+  CheckOpCase(Case("grouped_one", {3, 5, 4}, {0, 0, 8, 8}));
+}
+
+TEST(GroupedLinear, WeightsOfFourDims) { CheckOpCase(Case("grouped_4d", {2, 3, 2, 5}, {0, 4, 7})); }
+
+TEST(GroupedLinear, WithoutInputGradient) {
+  OpCase op = Case("grouped_no_dx", {2, 3, 4}, {0, 4, 7});
+  op.inputs[0].wants_grad = false;
+  CheckOpCase(op);
+}
+
+// Enough rows and outputs for every kind of tile; integers, so that sums are exact in any order.
+TEST(GroupedLinear, TilesAgainstTheTripleLoop) {
+  constexpr int64_t kExperts = 4, kOut = 600, kIn = 3, kRows = 3000;
+  const std::vector<int32_t> offsets = {0, 700, 700, 2900, kRows};
+  Parameter w;
+  w.value = Tensor::Empty({kExperts, kOut, kIn}, {});
+  w.grad = Tensor::Empty({kExperts, kOut, kIn}, {});
+  Tensor x = Tensor::Empty({kRows, kIn}, {}), dy = Tensor::Empty({kRows, kOut}, {});
+  auto value = [](const Tensor& t, int64_t i) -> float& { return t.data<float>()[i]; };
+  for (int64_t i = 0; i < w.value.NumElements(); ++i) {
+    value(w.value, i) = static_cast<float>(i % 7 - 3);
+    value(w.grad, i) = static_cast<float>(i % 5);
+  }
+  for (int64_t i = 0; i < x.NumElements(); ++i) value(x, i) = static_cast<float>(i % 5 - 2);
+  for (int64_t i = 0; i < dy.NumElements(); ++i) value(dy, i) = static_cast<float>(i % 3 - 1);
+  Tape tape;
+  Var xv = tape.Input(x, true);
+  Var y = GroupedLinear(tape, xv, w, Tensor::From<int32_t>({kExperts + 1}, offsets));
+  tape.RunBackward(y, dy);
+  Tensor dw = Tensor::Empty(w.grad.shape(), {});
+  for (int64_t i = 0; i < dw.NumElements(); ++i) value(dw, i) = static_cast<float>(i % 5);
+  for (int64_t e = 0; e < kExperts; ++e) {
+    for (int64_t n = offsets[static_cast<size_t>(e)]; n < offsets[static_cast<size_t>(e + 1)];
+         ++n) {
+      std::vector<float> dx(kIn);
+      for (int64_t o = 0; o < kOut; ++o) {
+        float sum = 0;
+        for (int64_t i = 0; i < kIn; ++i) {
+          const int64_t at = (e * kOut + o) * kIn + i;
+          sum += value(w.value, at) * value(x, n * kIn + i);
+          dx[static_cast<size_t>(i)] += value(w.value, at) * value(dy, n * kOut + o);
+          value(dw, at) += value(x, n * kIn + i) * value(dy, n * kOut + o);
+        }
+        ASSERT_EQ(value(y.tensor(), n * kOut + o), sum) << n << "," << o;
+      }
+      for (int64_t i = 0; i < kIn; ++i) {
+        ASSERT_EQ(value(xv.grad()->grad, n * kIn + i), dx[static_cast<size_t>(i)]) << n;
+      }
+    }
+  }
+  for (int64_t i = 0; i < dw.NumElements(); ++i) ASSERT_EQ(value(w.grad, i), value(dw, i)) << i;
+}
+
+}  // namespace
+}  // namespace choir

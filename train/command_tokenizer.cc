@@ -1,0 +1,46 @@
+// `choir tokenizer train|encode|decode`
+#include <iostream>
+#include <iterator>
+#include <memory>
+
+#include "data/commands.h"
+#include "train/commands.h"
+#include "train/exit_code.h"
+
+namespace choir {
+namespace {
+
+std::string StandardInput() {
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+absl::Status Train(const std::string& path, const std::vector<Override>& overrides) {
+  ASSIGN_OR_RETURN(const auto config, LoadConfigWith<DataBuildConfig>(path, overrides));
+  return BuildTokenizer(config, std::cout);
+}
+
+}  // namespace
+
+void AddTokenizerCommand(Program& program) {
+  CLI::App* tokenizer = program.app.add_subcommand("tokenizer", "Train and use a tokenizer");
+  tokenizer->require_subcommand(1);
+  auto path = std::make_shared<std::string>();
+
+  CLI::App* train = tokenizer->add_subcommand("train", "Train on a sample of every language");
+  train->add_option("config", *path, "YAML file with corpus, tokenizer and shards")->required();
+  train->callback([&program, path] {
+    program.run = [&program, path] { return ReportError(Train(*path, program.overrides)); };
+  });
+  CLI::App* encode = tokenizer->add_subcommand("encode", "Standard input as token ids");
+  encode->add_option("model", *path, "tokenizer file")->required();
+  encode->callback([&program, path] {
+    program.run = [path] { return ReportError(EncodeText(*path, StandardInput(), std::cout)); };
+  });
+  CLI::App* decode = tokenizer->add_subcommand("decode", "Token ids on standard input as text");
+  decode->add_option("model", *path, "tokenizer file")->required();
+  decode->callback([&program, path] {
+    program.run = [path] { return ReportError(DecodeIds(*path, StandardInput(), std::cout)); };
+  });
+}
+
+}  // namespace choir

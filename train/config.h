@@ -1,0 +1,110 @@
+// The config of a run: sections of their owners, composed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "data/data_config.h"
+#include "model/config.h"
+#include "optim/config.h"
+
+namespace choir {
+
+struct RunSection {
+  std::string dir;
+
+  void Visit(auto&& v) { v("dir", dir, "folder of everything a run writes", Required(), NonEmpty()); }
+};
+
+// Small batches early in training. The number of rows rises linearly from start_sequences at the
+// first step to data.batch_sequences at step `steps`.
+struct BatchRampConfig {
+  int64_t start_sequences = 1;
+  int64_t steps = 0;
+
+  void Visit(auto&& v) {
+    v("start_sequences", start_sequences, "rows of the first step", AtLeast(1));
+    v("steps", steps, "steps until the full batch; 0: no ramp", AtLeast(0));
+  }
+};
+
+struct TrainSection {
+  int64_t steps = 0;
+  int64_t seed = 1;
+  std::optional<int64_t> microbatch_sequences;
+  BatchRampConfig batch_ramp;
+  int64_t eval_interval = 0;
+  bool eval_at_end = true;
+  std::optional<int> threads;
+  std::vector<std::string> recompute;
+
+  void Visit(auto&& v) {
+    v("steps", steps, "optimizer updates of the whole run", Required(), AtLeast(1));
+    v("seed", seed, "of the initial weights", AtLeast(0));
+    v("microbatch_sequences", microbatch_sequences,
+      "rows that go through the model at once; auto: the whole batch", AtLeast(1));
+    v("batch_ramp", batch_ramp, "smaller batches at the start");
+    v("eval_interval", eval_interval, "steps between validations; 0: none but at the end",
+      AtLeast(0));
+    v("eval_at_end", eval_at_end, "validate after the last step");
+    v("threads", threads, "CPU threads; auto: all cores of this process", AtLeast(1));
+    v("recompute", recompute,
+      "results to compute again in the backward pass instead of keeping them: tags of ops, '*' "
+      "stands for any text");
+  }
+};
+
+struct CheckpointSection {
+  int64_t interval = 0;
+  int keep_last = 2;
+  bool at_end = true;
+
+  void Visit(auto&& v) {
+    v("interval", interval, "steps between checkpoints; 0: none but at the end", AtLeast(0));
+    v("keep_last", keep_last, "newest checkpoints that are kept", AtLeast(1));
+    v("at_end", at_end, "save after the last step");
+  }
+};
+
+struct RunConfig {
+  RunSection run;
+  TrainSection train;
+  ModelConfig model;
+  DataConfig data;
+  OptimConfig optim;
+  CheckpointSection checkpoint;
+
+  void Visit(auto&& v) {
+    v("run", run, "where");
+    v("train", train, "how long and in which pieces");
+    v("model", model, "what is trained");
+    v("data", data, "on what");
+    v("optim", optim, "by which rule");
+    v("checkpoint", checkpoint, "when it is saved");
+  }
+  void Check(ConfigErrors& errors) const;
+
+  int64_t MicrobatchSequences() const {
+    return train.microbatch_sequences.value_or(data.batch_sequences);
+  }
+};
+
+// Rows of the batch of step `step` (counted from 0).
+int64_t BatchRows(const RunConfig& config, int64_t step);
+
+// A key that differs between a checkpoint's config and the one of the resumed run.
+struct ResumeChange {
+  std::string key;
+  std::string saved, wanted;
+};
+struct ResumeChanges {
+  std::vector<ResumeChange> honoured;  // take effect from the next step on
+  std::vector<ResumeChange> refused;   // the saved state does not fit them
+};
+// Sorts the differences. `saved` is the config stored in the checkpoint.
+ResumeChanges CompareForResume(const RunConfig& saved, const RunConfig& wanted);
+
+}  // namespace choir

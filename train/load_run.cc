@@ -1,0 +1,39 @@
+#include "train/load_run.h"
+
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "checkpoint/checkpoint_list.h"
+#include "checkpoint/load.h"
+#include "train/config.h"
+
+namespace choir {
+
+absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
+  ASSIGN_OR_RETURN(const LatestCheckpoint latest, FindLatest(path));
+  for (const std::string& warning : latest.warnings) LogWarning(warning);
+  const Checkpoint& checkpoint = latest.checkpoint;
+  ASSIGN_OR_RETURN(const ConfigTree tree,
+                   ConfigTree::ParseString(checkpoint.manifest.config,
+                                           checkpoint.path + "/manifest.json:config"));
+  ASSIGN_OR_RETURN(const RunConfig config, LoadConfig<RunConfig>(tree, {.check_paths = false}));
+  if (!config.model.vocab_size) {
+    return absl::DataLossError(StrCat(checkpoint.path, ": its config has no model.vocab_size"));
+  }
+  LoadedRun run;
+  run.step = checkpoint.manifest.step;
+  run.model = std::make_unique<Transformer>(config.model, *config.model.vocab_size,
+                                            TensorOptions{DType::kF32, Device::kCpu});
+  std::vector<NamedTensor> tensors;
+  for (const auto& entry : run.model->parameters()) {
+    tensors.push_back({"model/" + entry.parameter->name, entry.parameter->value});
+  }
+  for (const MixtureOfExperts* moe : run.model->experts()) {
+    if (moe->bias.defined()) tensors.push_back({"model/" + moe->router.name + "_bias", moe->bias});
+  }
+  RETURN_IF_ERROR(LoadTensors(checkpoint, tensors, {.strict = false}));
+  ASSIGN_OR_RETURN(run.tokenizer, OpenTokenizer(path + "/tokenizer.model"));
+  return run;
+}
+
+}  // namespace choir

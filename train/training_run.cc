@@ -1,0 +1,231 @@
+#include "train/training_run.h"
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "checkpoint/checkpoint_list.h"
+#include "checkpoint/save.h"
+#include "train/exit_code.h"
+#include "train/gemm_peak.h"
+#include "train/metrics_file.h"
+#include "train/progress.h"
+#include "train/run_directory.h"
+#include "train/step_metrics.h"
+#include "train/stop_signal.h"
+#include "train/trainer.h"
+
+namespace choir {
+namespace {
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+class TrainingRun {
+ public:
+  explicit TrainingRun(const TrainArguments& arguments) : arguments_(arguments) {}
+  absl::Status Run();
+  bool stopped() const { return stopped_; }
+
+ private:
+  absl::Status Open();
+  absl::Status Resume();
+  absl::Status CheckResume(const Checkpoint& checkpoint);
+  absl::Status WriteRunFiles();
+  void PrintStart() const;
+  absl::Status StepOnce();
+  absl::Status AfterStep();
+  absl::Status Save();
+  absl::Status ValidateNow();
+  int64_t steps() const { return trainer_->config().train.steps; }
+
+  const TrainArguments& arguments_;
+  RunConfig config_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<RunDirectory> directory_;
+  std::unique_ptr<MetricsFile> metrics_;
+  Progress progress_;
+  double gemm_peak_ = 0;
+  double seconds_ = 0;        // in steps of this process
+  int64_t steps_timed_ = 0;
+  int64_t saved_step_ = -1;
+  int64_t validated_step_ = -1;
+  bool stopped_ = false;
+};
+
+absl::Status TrainingRun::Run() {
+  RETURN_IF_ERROR(Open());
+  PrintStart();
+  CatchStopSignals();
+  while (trainer_->step() < steps() && !stopped_) {
+    RETURN_IF_ERROR(StepOnce());
+    RETURN_IF_ERROR(AfterStep());
+  }
+  progress_.Finish();
+  if (stopped_) {
+    progress_.Print(StrCat("stopped after step ", trainer_->step(), "; continue with:\n  ",
+                           arguments_.command, arguments_.resume ? "" : " --resume"));
+  }
+  return absl::OkStatus();
+}
+
+// Everything that can be wrong with the input is found before the first file is written.
+absl::Status TrainingRun::Open() {
+  ASSIGN_OR_RETURN(config_, LoadConfigWith<RunConfig>(arguments_.config, arguments_.overrides));
+  ASSIGN_OR_RETURN(trainer_, Trainer::Make(config_));
+  if (arguments_.resume && std::filesystem::exists(config_.run.dir)) RETURN_IF_ERROR(Resume());
+  ASSIGN_OR_RETURN(RunDirectory directory,
+                   RunDirectory::Open(config_.run.dir, arguments_.resume));
+  directory_ = std::make_unique<RunDirectory>(std::move(directory));
+  RETURN_IF_ERROR(OpenLogFile(directory_->File("log/rank-0.txt")));
+  ASSIGN_OR_RETURN(const auto cleaned, CleanTemporaries(config_.run.dir));
+  for (const std::string& name : cleaned) {
+    LogInfo(StrCat("removed ", name, ", left by an interrupted save"));
+  }
+  RETURN_IF_ERROR(WriteRunFiles());
+  ASSIGN_OR_RETURN(metrics_, MetricsFile::Open(directory_->File("metrics.jsonl"),
+                                               trainer_->step()));
+  gemm_peak_ = MeasureGemmPeak();
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Resume() {
+  for (int64_t newest = INT64_MAX;;) {
+    auto latest = FindLatest(config_.run.dir, newest);
+    if (absl::IsNotFound(latest.status())) {
+      LogWarning(StrCat(latest.status().message(), ": training starts from the beginning"));
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(latest.status());
+    for (const std::string& warning : latest->warnings) LogWarning(warning);
+    RETURN_IF_ERROR(CheckResume(latest->checkpoint));
+    const absl::Status restored = trainer_->RestoreState(latest->checkpoint);
+    if (restored.ok()) {
+      saved_step_ = trainer_->step();
+      return absl::OkStatus();
+    }
+    if (!absl::IsDataLoss(restored)) return restored;
+    LogWarning(StrCat(restored.message(), "; trying the checkpoint before it"));
+    newest = latest->checkpoint.manifest.step - 1;
+    ASSIGN_OR_RETURN(trainer_, Trainer::Make(config_));
+  }
+}
+
+absl::Status TrainingRun::CheckResume(const Checkpoint& checkpoint) {
+  const std::string name = checkpoint.path + "/manifest.json:config";
+  ASSIGN_OR_RETURN(const ConfigTree tree,
+                   ConfigTree::ParseString(checkpoint.manifest.config, name));
+  ASSIGN_OR_RETURN(const RunConfig saved, LoadConfig<RunConfig>(tree, {.check_paths = false}));
+  const ResumeChanges changes = CompareForResume(saved, trainer_->config());
+  for (const ResumeChange& change : changes.honoured) {
+    LogInfo(StrCat("changed since the checkpoint: ", change.key, ": ", change.saved, " -> ",
+                   change.wanted));
+  }
+  std::string refused;
+  for (const ResumeChange& change : changes.refused) {
+    refused += StrCat(arguments_.config, ": ", change.key, " is ", change.wanted,
+                      ", but the checkpoint was made with ", change.saved, "\n");
+  }
+  if (refused.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat(refused, checkpoint.path,
+             ": cannot continue with these; set them back, or start another run"));
+}
+
+absl::Status TrainingRun::WriteRunFiles() {
+  RETURN_IF_ERROR(WriteFileAtomic(directory_->File("config.yaml"),
+                                  ConfigDump(trainer_->config())));
+  ASSIGN_OR_RETURN(const std::string tokenizer,
+                   ReadFile(trainer_->loader().corpus().tokenizer_path()));
+  return WriteFileAtomic(directory_->File("tokenizer.model"), tokenizer);
+}
+
+void TrainingRun::PrintStart() const {
+  const RunConfig& config = trainer_->config();
+  const ParameterCounts counts = CountParameters(config.model, *config.model.vocab_size);
+  const FlopCounts flops = CountFlops(config.model, *config.model.vocab_size);
+  char text[512];
+  std::snprintf(text, sizeof(text),
+                "%.2fM parameters, %.2fM active; %.2f MFLOP per token; %zu languages; "
+                "GEMM peak %.0f GFLOP/s",
+                static_cast<double>(counts.total) / 1e6, static_cast<double>(counts.active) / 1e6,
+                flops.TrainingPerToken(config.data.sequence_length) / 1e6,
+                trainer_->loader().languages().size(), gemm_peak_ / 1e9);
+  std::printf("%s\n", text);
+  if (trainer_->step() > 0) std::printf("resumed after step %lld\n",
+                                        static_cast<long long>(trainer_->step()));
+  std::fflush(stdout);
+}
+
+absl::Status TrainingRun::StepOnce() {
+  CurrentLedger(Device::kCpu).ResetPeak();
+  const double start = Now();
+  ASSIGN_OR_RETURN(const StepReport report, trainer_->Step());
+  const double seconds = Now() - start;
+  seconds_ += seconds;
+  ++steps_timed_;
+  const StepTiming timing{seconds, gemm_peak_};
+  RETURN_IF_ERROR(metrics_->Write(StepMetrics(report, timing, trainer_->loader().languages())));
+  progress_.Show({report.step, steps(), report.loss,
+                  static_cast<double>(report.step_labels) / seconds,
+                  report.flops / seconds / gemm_peak_, CurrentLedger(Device::kCpu).PeakTotal(),
+                  seconds_ / static_cast<double>(steps_timed_) *
+                      static_cast<double>(steps() - report.step)});
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::AfterStep() {
+  const RunConfig& config = trainer_->config();
+  const int64_t step = trainer_->step();
+  const bool last = step == steps();
+  auto due = [step](int64_t interval) { return interval > 0 && step % interval == 0; };
+  if (due(config.train.eval_interval) || (last && config.train.eval_at_end)) {
+    RETURN_IF_ERROR(ValidateNow());
+  }
+  stopped_ = StopSignal() != 0 && !last;
+  if (due(config.checkpoint.interval) || stopped_ || (last && config.checkpoint.at_end)) {
+    RETURN_IF_ERROR(Save());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Save() {
+  if (saved_step_ == trainer_->step()) return absl::OkStatus();
+  const double start = Now();
+  ASSIGN_OR_RETURN(const std::string path, SaveCheckpoint(config_.run.dir, trainer_->SaveState()));
+  saved_step_ = trainer_->step();
+  progress_.Print(StrCat("saved ", path, " in ", FormatSeconds(Now() - start)));
+  ASSIGN_OR_RETURN(const auto removed,
+                   PruneCheckpoints(config_.run.dir, trainer_->config().checkpoint.keep_last));
+  for (int64_t step : removed) LogInfo(StrCat("removed the checkpoint of step ", step));
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::ValidateNow() {
+  if (validated_step_ == trainer_->step()) return absl::OkStatus();
+  validated_step_ = trainer_->step();
+  const std::vector<LanguageLoss> losses = trainer_->Validate();
+  for (const LanguageLoss& loss : losses) {
+    RETURN_IF_ERROR(metrics_->Write(ValidationMetrics(trainer_->step(), loss)));
+  }
+  progress_.Print(ValidationTable(trainer_->step(), losses,
+                                  /*by_language=*/trainer_->step() == steps()));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int RunTraining(const TrainArguments& arguments) {
+  TrainingRun run(arguments);
+  const absl::Status status = run.Run();
+  if (!status.ok()) return ReportError(status);
+  return run.stopped() ? kExitResumable : kExitOk;
+}
+
+}  // namespace choir

@@ -1,0 +1,22 @@
+// `choir train`: a run from its config to its end, with metrics, validation, checkpoints, resume
+// and stop requests.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "train/overrides.h"
+
+namespace choir {
+
+struct TrainArguments {
+  std::string config;
+  std::vector<Override> overrides;
+  bool resume = false;
+  std::string command;  // the command line, to print how to continue
+};
+
+// Returns the exit state of the program.
+int RunTraining(const TrainArguments& arguments);
+
+}  // namespace choir
