@@ -94,7 +94,8 @@ absl::StatusOr<ShardRecords> WriteShard(const std::string& folder, int writer,
   ASSIGN_OR_RETURN(const RawFile opened, RawFile::Open(folder, name));
   for (const NamedTensor& tensor : tensors) {
     ASSIGN_OR_RETURN(TensorRecord record, WriteTensor(*out, tensor));
-    for (const TensorPiece& piece : record.pieces) opened.StartSync(piece.data.offset, piece.data.bytes);
+    for (const TensorPiece& piece : record.pieces)
+      opened.StartSync(piece.data.offset, piece.data.bytes);
     records.tensors.push_back(std::move(record));
   }
   for (const auto& [blob_name, bytes] : blobs) {

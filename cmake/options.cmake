@@ -1,7 +1,8 @@
 option(CHOIR_CUDA "Build the CUDA device layer (needs nvcc)" OFF)
 option(CHOIR_TESTS "Build the tests" ON)
 option(CHOIR_BENCH "Build the benchmarks" ON)
-set(CHOIR_ARCH "native" CACHE STRING "Value of -march; use x86-64-v3 for a binary that moves between machines")
+set(CHOIR_ARCH "native" CACHE STRING
+  "Value of -march; use x86-64-v3 for a binary that moves between machines")
 set(CHOIR_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
 
 set(CMAKE_CXX_STANDARD 20)
@@ -22,9 +23,11 @@ add_library(choir_flags INTERFACE)
 # Fused multiply-add is allowed (the result then does not depend on how the compiler schedules a
 # loop, because every kernel fixes its own number of lanes); reassociation is not.
 target_compile_options(choir_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:
-  -Wall -Wextra -Werror -Wno-psabi -Wno-restrict -Wno-missing-field-initializers -march=${CHOIR_ARCH} -ffp-contract=fast -fno-math-errno -fno-trapping-math>)
+  -Wall -Wextra -Werror -Wno-psabi -Wno-restrict -Wno-missing-field-initializers
+  -march=${CHOIR_ARCH} -ffp-contract=fast -fno-math-errno -fno-trapping-math>)
 if(CHOIR_SANITIZE)
   target_compile_options(choir_flags INTERFACE
-    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${CHOIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer>)
+    $<$<COMPILE_LANGUAGE:CXX>:
+    -fsanitize=${CHOIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer>)
   target_link_options(choir_flags INTERFACE -fsanitize=${CHOIR_SANITIZE})
 endif()

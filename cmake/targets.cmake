@@ -1,5 +1,5 @@
 # choir_library(NAME [DEPS targets...]): a library of every .cc (and, with CUDA, .cu) file in the
-# current folder, except main.cc.
+# current folder, except main.cc. One with .cu files is linked with the CUDA runtime and cuBLAS.
 function(choir_library name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
@@ -11,6 +11,9 @@ function(choir_library name)
   add_library(choir_${name} STATIC ${sources})
   target_include_directories(choir_${name} PUBLIC ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..)
   target_link_libraries(choir_${name} PUBLIC choir_flags ${ARG_DEPS})
+  if(cuda_sources)
+    target_link_libraries(choir_${name} PRIVATE CUDA::cudart CUDA::cublas)
+  endif()
 endfunction()
 
 # choir_test(FOLDER [DEPS targets...]): one program of every *_test.cc in the current folder.
@@ -21,7 +24,10 @@ function(choir_test name)
     return()
   endif()
   add_executable(${name}_test ${sources})
-  target_link_libraries(${name}_test PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
-  target_compile_definitions(${name}_test PRIVATE CHOIR_SOURCE_DIR="${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..")
-  gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+  target_link_libraries(${name}_test
+    PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  target_compile_definitions(${name}_test
+    PRIVATE CHOIR_SOURCE_DIR="${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..")
+  gtest_discover_tests(${name}_test
+    TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()

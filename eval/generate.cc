@@ -17,8 +17,8 @@ std::vector<float> Feed(Transformer& model, std::vector<KvCache>& caches,
   input.tokens = Tensor::From<int32_t>({n}, tokens, MemoryCategory::kWorkspace);
   std::vector<int32_t> positions(tokens.size());
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(position));
-  input.block.positions = Tensor::From<int32_t>({n}, std::span<const int32_t>(positions),
-                                                MemoryCategory::kWorkspace);
+  input.block.positions =
+      Tensor::From<int32_t>({n}, std::span<const int32_t>(positions), MemoryCategory::kWorkspace);
   const Tensor logits = model.Logits(input, &caches);
   const Tensor last = logits.Rows(n - 1, 1);
   return {last.data<float>(), last.data<float>() + last.NumElements()};

@@ -7,8 +7,8 @@ namespace {
 
 // 1 where there is a label, 0 in padding.
 Tensor ValidMask(const Tensor& labels) {
-  Tensor valid = Tensor::Empty(labels.shape(),
-                               {DType::kF32, labels.device(), MemoryCategory::kWorkspace});
+  Tensor valid =
+      Tensor::Empty(labels.shape(), {DType::kF32, labels.device(), MemoryCategory::kWorkspace});
   const int32_t* label = labels.data<int32_t>();
   float* v = valid.data<float>();
   for (int64_t i = 0; i < labels.NumElements(); ++i) v[i] = label[i] == kNoLabel ? 0.0f : 1.0f;

@@ -16,8 +16,8 @@ std::vector<LanguageLoss> Validate(Transformer& model, const ValidationSet& set)
       for (float x : loss.token_nll.tensor().span<float>()) nll += static_cast<double>(x);
     }
     const double mean = nll / static_cast<double>(language.labels);
-    losses.push_back({language.name, mean, language.BitsPerByte(mean), language.unigram_loss,
-                      language.labels});
+    losses.push_back(
+        {language.name, mean, language.BitsPerByte(mean), language.unigram_loss, language.labels});
   }
   return losses;
 }

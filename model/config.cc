@@ -19,8 +19,8 @@ void MoeConfig::Check(ConfigErrors& errors) const {
                     absl::StrCat("must be at most experts, got ", top_k, " of ", experts));
   }
   if (experts % groups != 0) {
-    errors.Conflict({"groups", "experts"}, absl::StrCat("must divide experts, got ", experts, " / ",
-                                                        groups));
+    errors.Conflict({"groups", "experts"},
+                    absl::StrCat("must divide experts, got ", experts, " / ", groups));
     return;
   }
   if (group_limit > groups) {
@@ -48,9 +48,9 @@ void ModelConfig::Check(ConfigErrors& errors) const {
                     absl::StrCat("must divide heads, got ", heads, " / ", NumKvHeads()));
   }
   if (rotary.dims && *rotary.dims > HeadDim()) {
-    errors.Conflict({"rotary.dims", "head_dim"},
-                    absl::StrCat("must be at most the head's width, got ", *rotary.dims, " > ",
-                                 HeadDim()));
+    errors.Conflict(
+        {"rotary.dims", "head_dim"},
+        absl::StrCat("must be at most the head's width, got ", *rotary.dims, " > ", HeadDim()));
   }
   if (moe.dense_layers > layers) {
     errors.Conflict({"moe.dense_layers", "layers"},

@@ -123,8 +123,9 @@ void MixtureOfExperts::AddLosses(Tape& tape, const Var& logits, const Routing& r
                                  const BlockInput& input, RoutingReport& report) const {
   const double share = input.batch_share;
   if (config.sequence_loss > 0) {
-    report.losses.push_back(SequenceBalanceLoss(tape, routing, logits.dim(0) / input.rows, input.valid,
-                                                config.sequence_loss * share, options));
+    report.losses.push_back(SequenceBalanceLoss(tape, routing, logits.dim(0) / input.rows,
+                                                input.valid, config.sequence_loss * share,
+                                                options));
   }
   if (config.balance_loss > 0) {
     report.losses.push_back(

@@ -22,11 +22,11 @@ namespace choir {
 
 // What every block of one forward pass shares.
 struct BlockInput {
-  Tensor positions;                                          // i32 [T], within the document
-  std::shared_ptr<const std::vector<int32_t>> boundaries;    // cumulative document lengths
-  Tensor valid;                                              // f32 [T], 0 for padding
-  int64_t rows = 1;                                          // sequences of T / rows tokens
-  double batch_share = 1;                                    // of the global batch, for mean losses
+  Tensor positions;                                        // i32 [T], within the document
+  std::shared_ptr<const std::vector<int32_t>> boundaries;  // cumulative document lengths
+  Tensor valid;                                            // f32 [T], 0 for padding
+  int64_t rows = 1;                                        // sequences of T / rows tokens
+  double batch_share = 1;                                  // of the global batch, for mean losses
 };
 
 // How initial values are drawn: N(0, std^2), or ones.

@@ -40,11 +40,13 @@ void Transformer::Initialize(uint64_t seed) {
     const CounterRandom random(seed, "init/" + parameter->name);
     DispatchFloat(parameter->value.dtype(), [&, init = init, parameter = parameter]<class T>() {
       T* p = parameter->value.data<T>();
-      ParallelRanges(parameter->value.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          p[i] = static_cast<T>(init.ones ? 1 : init.std * random.Normal(static_cast<uint64_t>(i)));
-        }
-      });
+      ParallelRanges(
+          parameter->value.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+              p[i] = static_cast<T>(init.ones ? 1
+                                              : init.std * random.Normal(static_cast<uint64_t>(i)));
+            }
+          });
     });
   }
 }

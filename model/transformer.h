@@ -20,10 +20,10 @@ struct ModelInput {
 };
 
 struct ModelLoss {
-  Var total;                            // [1]: what backward starts from
-  Var cross_entropy;                    // [1]: `label_scale` * sum over labels, with the z-loss
-  Var token_nll;                        // [T]: nats, 0 without label
-  std::vector<RoutingReport> routing;   // of the layers with experts, in order
+  Var total;                           // [1]: what backward starts from
+  Var cross_entropy;                   // [1]: `label_scale` * sum over labels, with the z-loss
+  Var token_nll;                       // [T]: nats, 0 without label
+  std::vector<RoutingReport> routing;  // of the layers with experts, in order
 };
 
 class Transformer {
@@ -66,10 +66,10 @@ class Transformer {
   int64_t vocab_size_;
   ParameterList list_;
   RotaryTable rotary_;
-  Parameter embedding_;             // [V, C]
+  Parameter embedding_;  // [V, C]
   std::vector<std::unique_ptr<Block>> blocks_;
-  Parameter final_norm_;            // [C]
-  std::optional<Parameter> head_;   // [V, C]; absent when tied
+  Parameter final_norm_;           // [C]
+  std::optional<Parameter> head_;  // [V, C]; absent when tied
   std::vector<MixtureOfExperts*> experts_;
 };
 

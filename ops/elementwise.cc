@@ -170,9 +170,8 @@ Var Scale(Tape& tape, const Var& x, double scale) {
     return y;
   };
   Var y = tape.Compute("scale", [xs, scaled] { return scaled(xs.Get()); });
-  tape.Record({&y}, [gx = x.grad(), scaled](Sink& sink) {
-    sink.Add(gx, scaled(sink.OutputGrad(0)));
-  });
+  tape.Record({&y},
+              [gx = x.grad(), scaled](Sink& sink) { sink.Add(gx, scaled(sink.OutputGrad(0))); });
   return y;
 }
 

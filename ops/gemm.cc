@@ -50,14 +50,14 @@ void GemmTiles(const GemmArgs<T>& args) {
 
 void Gemm(const GemmArgs<float>& g) {
   if (g.m == 0 || g.n == 0) return;
-  cblas_sgemm(CblasRowMajor, Flag(g.transpose_a), Flag(g.transpose_b), Int(g.m), Int(g.n),
-              Int(g.k), g.alpha, g.a, Int(g.lda), g.b, Int(g.ldb), g.beta, g.c, Int(g.ldc));
+  cblas_sgemm(CblasRowMajor, Flag(g.transpose_a), Flag(g.transpose_b), Int(g.m), Int(g.n), Int(g.k),
+              g.alpha, g.a, Int(g.lda), g.b, Int(g.ldb), g.beta, g.c, Int(g.ldc));
 }
 
 void Gemm(const GemmArgs<double>& g) {
   if (g.m == 0 || g.n == 0) return;
-  cblas_dgemm(CblasRowMajor, Flag(g.transpose_a), Flag(g.transpose_b), Int(g.m), Int(g.n),
-              Int(g.k), g.alpha, g.a, Int(g.lda), g.b, Int(g.ldb), g.beta, g.c, Int(g.ldc));
+  cblas_dgemm(CblasRowMajor, Flag(g.transpose_a), Flag(g.transpose_b), Int(g.m), Int(g.n), Int(g.k),
+              g.alpha, g.a, Int(g.lda), g.b, Int(g.ldb), g.beta, g.c, Int(g.ldc));
 }
 
 void GemmParallel(const GemmArgs<float>& args) { GemmTiles(args); }

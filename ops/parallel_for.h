@@ -23,9 +23,8 @@ void ParallelRanges(int64_t n, int64_t grain, Body&& body) {
     if (n > 0) body(int64_t{0}, n);
     return;
   }
-  ParallelFor((n + grain - 1) / grain, [&](int64_t i) {
-    body(i * grain, std::min(n, (i + 1) * grain));
-  });
+  ParallelFor((n + grain - 1) / grain,
+              [&](int64_t i) { body(i * grain, std::min(n, (i + 1) * grain)); });
 }
 
 // Elements per task that make the cost of starting one negligible for memory-bound kernels.

@@ -60,7 +60,8 @@ inline T MaxLanes(const Vec<T>& v) {
   T lanes[kLanes];
   std::memcpy(lanes, &v, sizeof(v));
   for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+    for (int i = 0; i < width; ++i)
+      lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
   }
   return lanes[0];
 }

@@ -8,9 +8,9 @@ namespace choir {
 
 void ScheduleConfig::Check(ConfigErrors& errors) const {
   if (milestones.size() != factors.size()) {
-    errors.Conflict({"milestones", "factors"},
-                    "must be as many as factors, got " + std::to_string(milestones.size()) +
-                        " and " + std::to_string(factors.size()));
+    errors.Conflict({"milestones", "factors"}, "must be as many as factors, got " +
+                                                   std::to_string(milestones.size()) + " and " +
+                                                   std::to_string(factors.size()));
   }
   if (!std::is_sorted(milestones.begin(), milestones.end())) {
     errors.Add("milestones", "must rise");
@@ -30,8 +30,8 @@ double ScheduleFactor(const ScheduleConfig& config, int64_t step, int64_t steps)
   const int64_t last = std::max<int64_t>(steps - 1, config.warmup_steps + 1);
   // Progress from `from` to the last step.
   auto progress = [&](int64_t from) {
-    const double p = static_cast<double>(step - from) /
-                     static_cast<double>(std::max<int64_t>(1, last - from));
+    const double p =
+        static_cast<double>(step - from) / static_cast<double>(std::max<int64_t>(1, last - from));
     return std::clamp(p, 0.0, 1.0);
   };
   const double range = 1 - config.final_ratio;

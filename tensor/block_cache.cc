@@ -37,7 +37,8 @@ void* BlockCache::Allocate(int64_t bytes, int64_t* capacity) {
   {
     std::lock_guard lock(mutex_);
     // A little larger will do: an eighth of waste is cheaper than a fresh block.
-    if (auto it = free_.lower_bound(wanted); it != free_.end() && it->first <= wanted + wanted / 8) {
+    if (auto it = free_.lower_bound(wanted);
+        it != free_.end() && it->first <= wanted + wanted / 8) {
       *capacity = it->first;
       void* block = it->second;
       cached_bytes_ -= it->first;

@@ -36,12 +36,24 @@ namespace {
 
 // What a resumed run may change: everything else is part of the saved state, and a change would
 // silently make another run of it.
-constexpr const char* kHonoured[] = {
-    "run.*",   "train.steps",    "train.eval_*",          "train.microbatch_sequences",
-    "optim.*", "train.threads",  "train.recompute",       "train.batch_ramp.*",
-    "data.path", "data.prefetch_rows", "data.batch_sequences", "data.validation.*",
-    "model.moe.bias_speed", "model.moe.sequence_loss", "model.moe.balance_loss",
-    "model.moe.z_loss", "model.z_loss", "checkpoint.*"};
+constexpr const char* kHonoured[] = {"run.*",
+                                     "train.steps",
+                                     "train.eval_*",
+                                     "train.microbatch_sequences",
+                                     "optim.*",
+                                     "train.threads",
+                                     "train.recompute",
+                                     "train.batch_ramp.*",
+                                     "data.path",
+                                     "data.prefetch_rows",
+                                     "data.batch_sequences",
+                                     "data.validation.*",
+                                     "model.moe.bias_speed",
+                                     "model.moe.sequence_loss",
+                                     "model.moe.balance_loss",
+                                     "model.moe.z_loss",
+                                     "model.z_loss",
+                                     "checkpoint.*"};
 
 bool IsHonoured(const std::string& key) {
   return std::any_of(std::begin(kHonoured), std::end(kHonoured),
@@ -53,13 +65,12 @@ bool IsHonoured(const std::string& key) {
 ResumeChanges CompareForResume(const RunConfig& saved, const RunConfig& wanted) {
   ResumeChanges changes;
   // Balancing by bias has a state that only exists when it was on.
-  const bool bias_toggled =
-      (saved.model.moe.bias_speed > 0) != (wanted.model.moe.bias_speed > 0);
+  const bool bias_toggled = (saved.model.moe.bias_speed > 0) != (wanted.model.moe.bias_speed > 0);
   for (const auto& difference : ConfigDiff(saved, wanted)) {
     const ResumeChange change{difference.key, difference.a, difference.b};
     if (difference.key == "run.dir") continue;  // a run may be moved
-    const bool honoured = IsHonoured(difference.key) &&
-                          !(bias_toggled && difference.key == "model.moe.bias_speed");
+    const bool honoured =
+        IsHonoured(difference.key) && !(bias_toggled && difference.key == "model.moe.bias_speed");
     (honoured ? changes.honoured : changes.refused).push_back(change);
   }
   return changes;

@@ -16,7 +16,9 @@ namespace choir {
 struct RunSection {
   std::string dir;
 
-  void Visit(auto&& v) { v("dir", dir, "folder of everything a run writes", Required(), NonEmpty()); }
+  void Visit(auto&& v) {
+    v("dir", dir, "folder of everything a run writes", Required(), NonEmpty());
+  }
 };
 
 // Small batches early in training. The number of rows rises linearly from start_sequences at the

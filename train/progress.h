@@ -1,4 +1,5 @@
-// What a person watching a run sees: a bar that redraws itself on a terminal, plain lines elsewhere.
+// What a person watching a run sees: a bar that redraws itself on a terminal, plain lines
+// elsewhere.
 #pragma once
 
 #include <cstdint>

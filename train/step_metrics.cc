@@ -52,8 +52,7 @@ JsonLine StepMetrics(const StepReport& report, const StepTiming& timing,
       .Add("padding", report.padding)
       .Add("memory", MemoryMetrics());
   if (!report.expert_load.empty()) {
-    const double sum =
-        std::accumulate(report.expert_load.begin(), report.expert_load.end(), 0.0);
+    const double sum = std::accumulate(report.expert_load.begin(), report.expert_load.end(), 0.0);
     line.Add("expert_load_max",
              *std::max_element(report.expert_load.begin(), report.expert_load.end()))
         .Add("expert_load_mean", sum / static_cast<double>(report.expert_load.size()));
@@ -89,7 +88,8 @@ std::string ValidationTable(int64_t step, const std::vector<LanguageLoss>& losse
                     l.bits_per_byte);
   }
   std::string text = Format(
-      "validation after step %lld: loss %.4f over %zu languages; smallest gain on unigrams %.4f (%s)",
+      "validation after step %lld: loss %.4f over %zu languages; smallest gain on unigrams %.4f "
+      "(%s)",
       static_cast<long long>(step), nll / std::max(1.0, labels), losses.size(), worst,
       worst_language.c_str());
   if (by_language) {

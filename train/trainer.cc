@@ -67,8 +67,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config) 
   ASSIGN_OR_RETURN(auto loader, BatchLoader::Open(config.data));
   ASSIGN_OR_RETURN(auto validation, ValidationSet::Open(config.data));
   ASSIGN_OR_RETURN(const RunConfig resolved, ResolveConfig(config, loader->vocab_size()));
-  auto trainer = std::unique_ptr<Trainer>(
-      new Trainer(resolved, std::move(loader), std::move(validation)));
+  auto trainer =
+      std::unique_ptr<Trainer>(new Trainer(resolved, std::move(loader), std::move(validation)));
   trainer->model_.Initialize(static_cast<uint64_t>(config.train.seed));
   return trainer;
 }

@@ -21,18 +21,18 @@ namespace choir {
 
 // What one step reports. Loss and gradient norm are of the whole global batch.
 struct StepReport {
-  int64_t step = 0;            // counts from 1
-  int64_t tokens = 0;          // labels trained on since the start of the run
-  int64_t step_labels = 0;     // of this step
-  double loss = 0;             // nats per label
-  double balance_loss = 0;     // sum of the router's losses
-  double grad_norm = 0;        // before clipping
+  int64_t step = 0;         // counts from 1
+  int64_t tokens = 0;       // labels trained on since the start of the run
+  int64_t step_labels = 0;  // of this step
+  double loss = 0;          // nats per label
+  double balance_loss = 0;  // sum of the router's losses
+  double grad_norm = 0;     // before clipping
   double lr = 0;
-  double flops = 0;            // of this step's products
-  double data_wait_s = 0;      // waited for the loader
-  double padding = 0;          // share of the batch
+  double flops = 0;        // of this step's products
+  double data_wait_s = 0;  // waited for the loader
+  double padding = 0;      // share of the batch
   std::vector<int64_t> language_tokens;
-  std::vector<double> language_loss;     // nats per label; NaN without labels
+  std::vector<double> language_loss;  // nats per label; NaN without labels
   // Of each layer with experts: its busiest expert's tokens over the mean.
   std::vector<double> expert_load;
   std::string data_digest;

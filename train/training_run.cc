@@ -39,6 +39,7 @@ class TrainingRun {
   absl::Status CheckResume(const Checkpoint& checkpoint);
   absl::Status WriteRunFiles();
   void PrintStart() const;
+  absl::Status PrintComplete();
   absl::Status StepOnce();
   absl::Status AfterStep();
   absl::Status Save();
@@ -52,7 +53,7 @@ class TrainingRun {
   std::unique_ptr<MetricsFile> metrics_;
   Progress progress_;
   double gemm_peak_ = 0;
-  double seconds_ = 0;        // in steps of this process
+  double seconds_ = 0;  // in steps of this process
   int64_t steps_timed_ = 0;
   int64_t saved_step_ = -1;
   int64_t validated_step_ = -1;
@@ -62,6 +63,7 @@ class TrainingRun {
 absl::Status TrainingRun::Run() {
   RETURN_IF_ERROR(Open());
   PrintStart();
+  if (trainer_->step() >= steps()) return PrintComplete();
   CatchStopSignals();
   while (trainer_->step() < steps() && !stopped_) {
     RETURN_IF_ERROR(StepOnce());
@@ -80,8 +82,7 @@ absl::Status TrainingRun::Open() {
   ASSIGN_OR_RETURN(config_, LoadConfigWith<RunConfig>(arguments_.config, arguments_.overrides));
   ASSIGN_OR_RETURN(trainer_, Trainer::Make(config_));
   if (arguments_.resume && std::filesystem::exists(config_.run.dir)) RETURN_IF_ERROR(Resume());
-  ASSIGN_OR_RETURN(RunDirectory directory,
-                   RunDirectory::Open(config_.run.dir, arguments_.resume));
+  ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(config_.run.dir, arguments_.resume));
   directory_ = std::make_unique<RunDirectory>(std::move(directory));
   RETURN_IF_ERROR(OpenLogFile(directory_->File("log/rank-0.txt")));
   ASSIGN_OR_RETURN(const auto cleaned, CleanTemporaries(config_.run.dir));
@@ -89,8 +90,8 @@ absl::Status TrainingRun::Open() {
     LogInfo(StrCat("removed ", name, ", left by an interrupted save"));
   }
   RETURN_IF_ERROR(WriteRunFiles());
-  ASSIGN_OR_RETURN(metrics_, MetricsFile::Open(directory_->File("metrics.jsonl"),
-                                               trainer_->step()));
+  ASSIGN_OR_RETURN(metrics_,
+                   MetricsFile::Open(directory_->File("metrics.jsonl"), trainer_->step()));
   gemm_peak_ = MeasureGemmPeak();
   return absl::OkStatus();
 }
@@ -139,8 +140,7 @@ absl::Status TrainingRun::CheckResume(const Checkpoint& checkpoint) {
 }
 
 absl::Status TrainingRun::WriteRunFiles() {
-  RETURN_IF_ERROR(WriteFileAtomic(directory_->File("config.yaml"),
-                                  ConfigDump(trainer_->config())));
+  RETURN_IF_ERROR(WriteFileAtomic(directory_->File("config.yaml"), ConfigDump(trainer_->config())));
   ASSIGN_OR_RETURN(const std::string tokenizer,
                    ReadFile(trainer_->loader().corpus().tokenizer_path()));
   return WriteFileAtomic(directory_->File("tokenizer.model"), tokenizer);
@@ -158,9 +158,16 @@ void TrainingRun::PrintStart() const {
                 flops.TrainingPerToken(config.data.sequence_length) / 1e6,
                 trainer_->loader().languages().size(), gemm_peak_ / 1e9);
   std::printf("%s\n", text);
-  if (trainer_->step() > 0) std::printf("resumed after step %lld\n",
-                                        static_cast<long long>(trainer_->step()));
+  if (trainer_->step() > 0)
+    std::printf("resumed after step %lld\n", static_cast<long long>(trainer_->step()));
   std::fflush(stdout);
+}
+
+// A resumed run with no step left shows how it ended, and writes nothing.
+absl::Status TrainingRun::PrintComplete() {
+  std::printf("all %lld steps are done\n", static_cast<long long>(steps()));
+  std::printf("%s\n", ValidationTable(trainer_->step(), trainer_->Validate(), true).c_str());
+  return absl::OkStatus();
 }
 
 absl::Status TrainingRun::StepOnce() {
@@ -172,11 +179,10 @@ absl::Status TrainingRun::StepOnce() {
   ++steps_timed_;
   const StepTiming timing{seconds, gemm_peak_};
   RETURN_IF_ERROR(metrics_->Write(StepMetrics(report, timing, trainer_->loader().languages())));
-  progress_.Show({report.step, steps(), report.loss,
-                  static_cast<double>(report.step_labels) / seconds,
-                  report.flops / seconds / gemm_peak_, CurrentLedger(Device::kCpu).PeakTotal(),
-                  seconds_ / static_cast<double>(steps_timed_) *
-                      static_cast<double>(steps() - report.step)});
+  progress_.Show(
+      {report.step, steps(), report.loss, static_cast<double>(report.step_labels) / seconds,
+       report.flops / seconds / gemm_peak_, CurrentLedger(Device::kCpu).PeakTotal(),
+       seconds_ / static_cast<double>(steps_timed_) * static_cast<double>(steps() - report.step)});
   return absl::OkStatus();
 }
 

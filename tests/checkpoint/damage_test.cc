@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "checkpoint/integrity.h"
-#include "fixture.h"
+#include "tests/checkpoint/fixture.h"
 
 namespace choir::checkpoint_test {
 namespace {

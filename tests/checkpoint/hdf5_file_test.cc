@@ -7,7 +7,7 @@
 
 #include <functional>
 
-#include "fixture.h"
+#include "tests/checkpoint/fixture.h"
 
 namespace choir::checkpoint_test {
 namespace {

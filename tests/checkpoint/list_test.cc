@@ -3,7 +3,7 @@
 
 #include "checkpoint/describe.h"
 #include "checkpoint/names.h"
-#include "fixture.h"
+#include "tests/checkpoint/fixture.h"
 
 namespace choir::checkpoint_test {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "checkpoint/names.h"
 #include "checkpoint/shard_writer.h"
-#include "fixture.h"
+#include "tests/checkpoint/fixture.h"
 
 namespace choir::checkpoint_test {
 namespace {

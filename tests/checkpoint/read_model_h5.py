@@ -3,7 +3,8 @@
 
 usage: read_model_h5.py MODEL_H5 OUTPUT_FOLDER
 
-OUTPUT_FOLDER/<name, slashes as +>.bin holds the elements in row-major order, little-endian, as stored.
+OUTPUT_FOLDER/<name, slashes as +>.bin holds the elements in row-major order, little-endian, as
+stored.
 The values that a plain `dataset[()]` gives must be those bits; the script fails if they are not.
 """
 import os

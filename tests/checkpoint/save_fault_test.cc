@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "checkpoint/integrity.h"
-#include "fixture.h"
+#include "tests/checkpoint/fixture.h"
 
 namespace choir::checkpoint_test {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "checkpoint/integrity.h"
 #include "checkpoint/names.h"
-#include "fixture.h"
+#include "tests/checkpoint/fixture.h"
 
 namespace choir::checkpoint_test {
 namespace {

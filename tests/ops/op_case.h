@@ -21,7 +21,7 @@ struct OpInput {
 
 // The inputs of one run, in the dtype and on the device under test.
 struct OpArguments {
-  std::vector<Var> vars;                               // by index of the input; undefined for others
+  std::vector<Var> vars;  // by index of the input; undefined for others
   std::vector<std::unique_ptr<Parameter>> parameters;  // by index of the input
   std::vector<Tensor> tensors;                         // every input's tensor
   TensorOptions options;

@@ -94,8 +94,8 @@ Result RunNet(const RecomputePolicy& policy, bool defer) {
 TEST(Tape, RecomputationChangesNoBitAndFreesMemory) {
   const Result keep = RunNet(nullptr, false);
   const Result all = RunNet([](std::string_view, int) { return true; }, false);
-  const Result some = RunNet([](std::string_view tag, int layer) { return tag == "a" && layer > 0; },
-                          false);
+  const Result some =
+      RunNet([](std::string_view tag, int layer) { return tag == "a" && layer > 0; }, false);
   EXPECT_EQ(keep.numbers, all.numbers);
   EXPECT_EQ(keep.numbers, some.numbers);
   EXPECT_EQ(keep.recomputed, 0);

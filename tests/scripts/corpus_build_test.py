@@ -287,10 +287,10 @@ class FixtureFilesTest(unittest.TestCase):
         folder = ROOT / fixture.FOLDER
         groups = {}
         for name, wanted in fixture.BYTES.items():
-            path = folder / f"{name}.jsonl"
-            self.assertLess(path.stat().st_size, fixture.MAX_FILE)
             sizes = dict.fromkeys(languages.LANGUAGES, 0)
-            for line in path.read_text(encoding="utf-8").splitlines():
+            paths = [folder / name / f"{language}.jsonl" for language in sizes]
+            texts = [path.read_text(encoding="utf-8") for path in paths]
+            for line in "".join(texts).splitlines():
                 document = json.loads(line)
                 self.assertIn(document["licence"], fixture.LICENCES)
                 sizes[document["language"]] += len(document["text"].encode())
