@@ -7,9 +7,9 @@ if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   if(NOT CHOIR_NVCC)
     message(FATAL_ERROR
       "CHOIR_CUDA is on (the preset `cuda`), but there is no nvcc: neither on the PATH, nor below "
-      "$CUDA_HOME, $CUDA_PATH, /usr/local/cuda or /opt/cuda. Install the CUDA Toolkit (12 or newer), "
-      "or name the compiler with -DCMAKE_CUDA_COMPILER=<path to nvcc>, or build without CUDA: "
-      "cmake --preset cpu")
+      "$CUDA_HOME, $CUDA_PATH, /usr/local/cuda or /opt/cuda. Install the CUDA Toolkit (12 or "
+      "newer), or name the compiler with -DCMAKE_CUDA_COMPILER=<path to nvcc>, or build without "
+      "CUDA: cmake --preset cpu")
   endif()
   set(CMAKE_CUDA_COMPILER ${CHOIR_NVCC})
 endif()

@@ -64,6 +64,7 @@ void DispatchStorage(DType dtype, F&& f) {
 }  // namespace
 
 void AddScaledInto(const Tensor& to, const Tensor& from, double scale) {
+  CHECK(to.device() == from.device());
   CHECK(to.shape() == from.shape());
   Launch(
       to.device(), "add_scaled",

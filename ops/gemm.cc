@@ -67,6 +67,7 @@ void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const T
                 Transpose transpose_b, double beta) {
   const bool ta = transpose_a == Transpose::kYes, tb = transpose_b == Transpose::kYes;
   CHECK(c.shape().rank() == 2 && a.shape().rank() == 2 && b.shape().rank() == 2);
+  CHECK(a.device() == c.device() && b.device() == c.device());
   const int64_t m = c.dim(0), n = c.dim(1), k = a.dim(ta ? 0 : 1);
   CHECK(a.dim(ta ? 1 : 0) == m) << a.shape() << " into " << c.shape();
   CHECK(b.dim(tb ? 0 : 1) == n) << b.shape() << " into " << c.shape();

@@ -1,0 +1,46 @@
+// The seam between text and token ids. Encode and Decode are exact inverses on any bytes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace choir {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Appends the ids of `text`; no beginning or end is added. Safe from several threads.
+  virtual void Encode(std::string_view text, std::vector<int32_t>& ids) const = 0;
+  std::vector<int32_t> Encode(std::string_view text) const {
+    std::vector<int32_t> ids;
+    Encode(text, ids);
+    return ids;
+  }
+  // The bytes that one id stands for; empty for the special ids. CHECKs the range.
+  virtual std::string_view Bytes(int32_t id) const = 0;
+  // The bytes of all ids in a row.
+  std::string Decode(std::span<const int32_t> ids) const {
+    std::string text;
+    for (const int32_t id : ids) text += Bytes(id);
+    return text;
+  }
+
+  virtual int64_t vocab_size() const = 0;
+  virtual int32_t bos_id() const = 0;
+  virtual int32_t eos_id() const = 0;
+  virtual int32_t pad_id() const = 0;
+  // Changes whenever any text could be encoded differently: 32 hexadecimal digits.
+  virtual const std::string& fingerprint() const = 0;
+};
+
+// Opens a tokenizer by what its file is: a SentencePiece model.
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path);
+
+}  // namespace choir
