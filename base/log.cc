@@ -39,10 +39,13 @@ Logger& GetLogger() {
   return *logger;
 }
 
-void Log(spdlog::level::level_enum level, const std::string& message) {
+std::string WithContext(const std::string& message) {
   const LogContext context = GetLogContext();
-  GetLogger().logger.log(level, spdlog::string_view_t(absl::StrCat("[rank ", context.rank, " step ",
-                                                                   context.step, "] ", message)));
+  return absl::StrCat("[rank ", context.rank, " step ", context.step, "] ", message);
+}
+
+void Log(spdlog::level::level_enum level, const std::string& message) {
+  GetLogger().logger.log(level, spdlog::string_view_t(WithContext(message)));
 }
 
 }  // namespace
@@ -59,6 +62,15 @@ LogContext GetLogContext() { return {log_rank, log_world, log_step}; }
 void LogInfo(const std::string& message) { Log(spdlog::level::info, message); }
 void LogWarning(const std::string& message) { Log(spdlog::level::warn, message); }
 void LogError(const std::string& message) { Log(spdlog::level::err, message); }
+
+void LogErrorToFile(const std::string& message) {
+  Logger& logger = GetLogger();
+  std::lock_guard lock(logger.mutex);
+  if (logger.file == nullptr) return;
+  const std::string line = WithContext(message);
+  logger.file->log(spdlog::details::log_msg("choir", spdlog::level::err, line));
+  logger.file->flush();
+}
 
 absl::Status OpenLogFile(const std::string& path) {
   Logger& logger = GetLogger();

@@ -26,6 +26,8 @@ LogContext GetLogContext();
 void LogInfo(const std::string& message);
 void LogWarning(const std::string& message);
 void LogError(const std::string& message);
+// An error that standard error already has in another form: to the log file only.
+void LogErrorToFile(const std::string& message);
 
 // Appends all later lines to `path` too (its folder is made if missing); a file opened before is
 // closed. Every line is flushed, so that a killed process leaves its last words.

@@ -15,6 +15,9 @@
 namespace choir {
 namespace {
 
+// HDF5's own clean-up at exit crashes on a file whose write failed.
+[[maybe_unused]] const herr_t kNoExitHandler = H5dont_atexit();
+
 // Datasets from 64 KiB on start at a page: copies between buffers of equal page offset are fastest.
 constexpr hsize_t kAlignFrom = 64 << 10;
 constexpr hsize_t kAlignTo = 4096;

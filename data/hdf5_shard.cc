@@ -18,6 +18,9 @@
 namespace choir {
 namespace {
 
+// HDF5's own clean-up at exit crashes on a file whose write failed.
+[[maybe_unused]] const herr_t kNoExitHandler = H5dont_atexit();
+
 constexpr hsize_t kShardAlignment = 64;  // of the datasets in the file, so that the map can be used
 
 // An HDF5 id, closed at the end of its scope.

@@ -76,13 +76,16 @@ std::string Generate(Transformer& model, const Tokenizer& tokenizer, std::string
   std::vector<KvCache> caches =
       model.MakeCaches(static_cast<int64_t>(tokens.size()) + options.max_tokens);
   const CounterRandom random(static_cast<uint64_t>(options.seed), "generate");
+  // A model may have more rows than the tokenizer has ids (padding): they are never chosen.
+  const auto vocab = static_cast<size_t>(std::min(model.vocab_size(), tokenizer.vocab_size()));
   std::string text;
   size_t emitted = 0;
   int64_t position = 0;
   for (int64_t i = 0; i < options.max_tokens; ++i) {
     const std::vector<float> logits = Feed(model, caches, tokens, position);
     position += static_cast<int64_t>(tokens.size());
-    const int32_t next = SampleToken(logits, options, random.Uniform(static_cast<uint64_t>(i)));
+    const int32_t next = SampleToken(std::span(logits).first(vocab), options,
+                                     random.Uniform(static_cast<uint64_t>(i)));
     if (next == tokenizer.eos_id()) break;
     text += tokenizer.Bytes(next);
     tokens = {next};

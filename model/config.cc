@@ -27,7 +27,7 @@ void MoeConfig::Check(ConfigErrors& errors) const {
     errors.Conflict({"group_limit", "groups"},
                     absl::StrCat("must be at most groups, got ", group_limit, " of ", groups));
   }
-  if (top_k > group_limit * (experts / groups)) {
+  if (top_k <= experts && top_k > group_limit * (experts / groups)) {
     errors.Conflict({"top_k", "group_limit"},
                     absl::StrCat("needs ", top_k, " experts, but ", group_limit, " groups have ",
                                  group_limit * (experts / groups)));

@@ -36,7 +36,7 @@ namespace choir {
 
 class Tape;
 
-// Names a result for the recompute policy. Static strings, listed by `kAllTags` in op headers.
+// Names a result for the recompute policy (a static string).
 // `decision` marks results that decide which values are computed (routing): always kept, so that
 // a decision is replayed and never taken again.
 struct Tag {

@@ -35,6 +35,7 @@ void AddConfigCommand(Program& program) {
   CLI::App* show = config->add_subcommand("show", "A config with every key, checked");
   show->add_option("config", *path, "config of a run")->required();
   show->callback([&program, path] {
+    program.takes_overrides = true;
     program.run = [&program, path] { return ReportError(Show(*path, program.overrides)); };
   });
   CLI::App* docs = config->add_subcommand("docs", "All keys, as docs/config.md");

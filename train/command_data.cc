@@ -31,6 +31,7 @@ void AddDataCommand(Program& program) {
   CLI::App* build = data->add_subcommand("build", "Encode a text corpus into token shards");
   build->add_option("config", *path, "YAML file with corpus, tokenizer and shards")->required();
   build->callback([&program, path] {
+    program.takes_overrides = true;
     program.run = [&program, path] { return ReportError(Build(*path, program.overrides)); };
   });
   CLI::App* stats = data->add_subcommand("stats", "Verify token shards and count by language");
@@ -42,6 +43,7 @@ void AddDataCommand(Program& program) {
   peek->add_option("config", *path, "config of a run")->required();
   peek->add_option("--step", *step, "step, from 0")->check(CLI::NonNegativeNumber);
   peek->callback([&program, path, step] {
+    program.takes_overrides = true;
     program.run = [&program, path, step] {
       return ReportError(Peek(*path, program.overrides, *step));
     };

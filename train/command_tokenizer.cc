@@ -29,6 +29,7 @@ void AddTokenizerCommand(Program& program) {
   CLI::App* train = tokenizer->add_subcommand("train", "Train on a sample of every language");
   train->add_option("config", *path, "YAML file with corpus, tokenizer and shards")->required();
   train->callback([&program, path] {
+    program.takes_overrides = true;
     program.run = [&program, path] { return ReportError(Train(*path, program.overrides)); };
   });
   CLI::App* encode = tokenizer->add_subcommand("encode", "Standard input as token ids");

@@ -14,6 +14,7 @@ void AddTrainCommand(Program& program) {
                     "continue from the last checkpoint in run.dir, or start if there is none");
   command->footer("Any key of the config can be overridden: --section.key=value");
   command->callback([&program, arguments] {
+    program.takes_overrides = true;
     arguments->overrides = program.overrides;
     arguments->command = program.command_line;
     program.run = [arguments] { return RunTraining(*arguments); };

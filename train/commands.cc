@@ -34,7 +34,7 @@ int RunProgram(const std::string& name, const std::vector<std::string>& argument
   AddCheckpointCommand(program);
   AddConfigCommand(program);
 
-  program.command_line = name;
+  program.command_line = Quoted(name);
   std::vector<std::string> parsed;
   for (size_t i = 0; i < arguments.size(); ++i) {
     program.command_line += " " + Quoted(arguments[i]);
@@ -52,6 +52,12 @@ int RunProgram(const std::string& name, const std::vector<std::string>& argument
     return kExitOk;
   } catch (const CLI::ParseError& e) {
     std::fprintf(stderr, "choir: %s; see `choir --help`\n", e.what());
+    return kExitBadInput;
+  }
+  if (!program.overrides.empty() && !program.takes_overrides) {
+    const Override& first = program.overrides.front();
+    std::fprintf(stderr, "argument:%d: %s: this sub-command reads no config to override\n",
+                 first.number, first.argument.c_str());
     return kExitBadInput;
   }
   return program.run();

@@ -54,8 +54,9 @@ struct TrainSection {
     v("eval_at_end", eval_at_end, "validate after the last step");
     v("threads", threads, "CPU threads; auto: all cores of this process", AtLeast(1));
     v("recompute", recompute,
-      "results to compute again in the backward pass instead of keeping them: tags of ops, '*' "
-      "stands for any text");
+      "results to compute again in the backward pass instead of keeping them: tags of ops; '*' "
+      "stands for any text, a leading '!' takes tags out. ['*', '!residual'] keeps the inputs of "
+      "every part and saves the most");
   }
 };
 

@@ -15,6 +15,7 @@
 #include "ops/elementwise.h"
 #include "ops/parallel_for.h"
 #include "optim/schedule.h"
+#include "train/recompute.h"
 
 namespace choir {
 namespace {
@@ -38,15 +39,6 @@ double LoadRatio(const std::vector<int64_t>& tokens) {
          static_cast<double>(tokens.size()) / static_cast<double>(total);
 }
 
-// Recomputes the results whose tag matches one of the patterns.
-RecomputePolicy MakePolicy(const std::vector<std::string>& patterns) {
-  if (patterns.empty()) return nullptr;
-  return [patterns](std::string_view tag, int) {
-    return std::any_of(patterns.begin(), patterns.end(),
-                       [&](const std::string& pattern) { return MatchesPattern(tag, pattern); });
-  };
-}
-
 }  // namespace
 
 absl::StatusOr<RunConfig> ResolveConfig(const RunConfig& config, int64_t tokenizer_vocab) {
@@ -67,6 +59,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config) 
   ASSIGN_OR_RETURN(auto loader, BatchLoader::Open(config.data));
   ASSIGN_OR_RETURN(auto validation, ValidationSet::Open(config.data));
   ASSIGN_OR_RETURN(const RunConfig resolved, ResolveConfig(config, loader->vocab_size()));
+  RETURN_IF_ERROR(CheckRecompute(resolved));
   auto trainer =
       std::unique_ptr<Trainer>(new Trainer(resolved, std::move(loader), std::move(validation)));
   trainer->model_.Initialize(static_cast<uint64_t>(config.train.seed));
@@ -81,7 +74,8 @@ Trainer::Trainer(const RunConfig& config, std::unique_ptr<BatchLoader> loader,
       model_(config.model, *config.model.vocab_size, {DType::kF32, Device::kCpu}),
       parameters_(Pointers(model_)),
       optimizer_(config.optim, parameters_),
-      flops_(CountFlops(config.model, *config.model.vocab_size)) {}
+      flops_(CountFlops(config.model, *config.model.vocab_size)),
+      recompute_(MakeRecomputePolicy(config.train.recompute)) {}
 
 absl::StatusOr<StepReport> Trainer::Step() {
   SetLogStep(step_ + 1);
@@ -119,7 +113,7 @@ void Trainer::ZeroGradients() {
 void Trainer::RunMicrobatch(const Batch& batch, int64_t first, int64_t rows, Accumulated& sums) {
   const ModelInput input = MicrobatchInput(batch, first, rows);
   Tape tape;
-  tape.SetRecomputePolicy(MakePolicy(config_.train.recompute));
+  tape.SetRecomputePolicy(recompute_);
   ModelLoss loss =
       model_.Loss(tape, input, 1.0 / static_cast<double>(std::max<int64_t>(1, batch.num_labels)));
   tape.RunBackward(loss.total, ScalarTensor(1, loss.total.tensor().options()));

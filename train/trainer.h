@@ -84,6 +84,7 @@ class Trainer {
   std::vector<Parameter*> parameters_;
   AdamW optimizer_;
   FlopCounts flops_;
+  RecomputePolicy recompute_;
   int64_t step_ = 0;
   int64_t tokens_ = 0;
 };

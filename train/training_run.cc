@@ -27,6 +27,13 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// A write that fails in the middle of a run is the system's fault (exit 1), whatever its code says
+// of files that are read at the start.
+absl::Status WriteStatus(const absl::Status& status) {
+  if (status.ok() || absl::IsDataLoss(status)) return status;
+  return absl::InternalError(status.message());
+}
+
 class TrainingRun {
  public:
   explicit TrainingRun(const TrainArguments& arguments) : arguments_(arguments) {}
@@ -35,6 +42,7 @@ class TrainingRun {
 
  private:
   absl::Status Open();
+  absl::Status OpenDirectory();
   absl::Status Resume();
   absl::Status CheckResume(const Checkpoint& checkpoint);
   absl::Status WriteRunFiles();
@@ -81,9 +89,12 @@ absl::Status TrainingRun::Run() {
 absl::Status TrainingRun::Open() {
   ASSIGN_OR_RETURN(config_, LoadConfigWith<RunConfig>(arguments_.config, arguments_.overrides));
   ASSIGN_OR_RETURN(trainer_, Trainer::Make(config_));
-  if (arguments_.resume && std::filesystem::exists(config_.run.dir)) RETURN_IF_ERROR(Resume());
-  ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(config_.run.dir, arguments_.resume));
-  directory_ = std::make_unique<RunDirectory>(std::move(directory));
+  if (arguments_.resume) {
+    // A run that is there is locked before it is read; another process could be writing to it.
+    if (std::filesystem::exists(config_.run.dir + "/lock")) RETURN_IF_ERROR(OpenDirectory());
+    RETURN_IF_ERROR(Resume());
+  }
+  if (directory_ == nullptr) RETURN_IF_ERROR(OpenDirectory());
   RETURN_IF_ERROR(OpenLogFile(directory_->File("log/rank-0.txt")));
   ASSIGN_OR_RETURN(const auto cleaned, CleanTemporaries(config_.run.dir));
   for (const std::string& name : cleaned) {
@@ -96,10 +107,24 @@ absl::Status TrainingRun::Open() {
   return absl::OkStatus();
 }
 
+absl::Status TrainingRun::OpenDirectory() {
+  ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(config_.run.dir, arguments_.resume));
+  directory_ = std::make_unique<RunDirectory>(std::move(directory));
+  return absl::OkStatus();
+}
+
+// A run whose checkpoints are all damaged is never started again over them.
 absl::Status TrainingRun::Resume() {
+  ASSIGN_OR_RETURN(const auto entries, ListCheckpoints(config_.run.dir));
   for (int64_t newest = INT64_MAX;;) {
     auto latest = FindLatest(config_.run.dir, newest);
     if (absl::IsNotFound(latest.status())) {
+      if (!entries.empty()) {
+        return absl::DataLossError(
+            StrCat(latest.status().message(), "\n", config_.run.dir,
+                   ": none of its checkpoints can be read, so there is nothing to continue; start "
+                   "another run, or remove the folders of its checkpoints and --resume"));
+      }
       LogWarning(StrCat(latest.status().message(), ": training starts from the beginning"));
       return absl::OkStatus();
     }
@@ -178,7 +203,8 @@ absl::Status TrainingRun::StepOnce() {
   seconds_ += seconds;
   ++steps_timed_;
   const StepTiming timing{seconds, gemm_peak_};
-  RETURN_IF_ERROR(metrics_->Write(StepMetrics(report, timing, trainer_->loader().languages())));
+  RETURN_IF_ERROR(
+      WriteStatus(metrics_->Write(StepMetrics(report, timing, trainer_->loader().languages()))));
   progress_.Show(
       {report.step, steps(), report.loss, static_cast<double>(report.step_labels) / seconds,
        report.flops / seconds / gemm_peak_, CurrentLedger(Device::kCpu).PeakTotal(),
@@ -204,12 +230,13 @@ absl::Status TrainingRun::AfterStep() {
 absl::Status TrainingRun::Save() {
   if (saved_step_ == trainer_->step()) return absl::OkStatus();
   const double start = Now();
-  ASSIGN_OR_RETURN(const std::string path, SaveCheckpoint(config_.run.dir, trainer_->SaveState()));
+  const auto path = SaveCheckpoint(config_.run.dir, trainer_->SaveState());
+  RETURN_IF_ERROR(WriteStatus(path.status()));
   saved_step_ = trainer_->step();
-  progress_.Print(StrCat("saved ", path, " in ", FormatSeconds(Now() - start)));
-  ASSIGN_OR_RETURN(const auto removed,
-                   PruneCheckpoints(config_.run.dir, trainer_->config().checkpoint.keep_last));
-  for (int64_t step : removed) LogInfo(StrCat("removed the checkpoint of step ", step));
+  progress_.Print(StrCat("saved ", *path, " in ", FormatSeconds(Now() - start)));
+  const auto removed = PruneCheckpoints(config_.run.dir, trainer_->config().checkpoint.keep_last);
+  RETURN_IF_ERROR(WriteStatus(removed.status()));
+  for (int64_t step : *removed) LogInfo(StrCat("removed the checkpoint of step ", step));
   return absl::OkStatus();
 }
 
@@ -218,7 +245,7 @@ absl::Status TrainingRun::ValidateNow() {
   validated_step_ = trainer_->step();
   const std::vector<LanguageLoss> losses = trainer_->Validate();
   for (const LanguageLoss& loss : losses) {
-    RETURN_IF_ERROR(metrics_->Write(ValidationMetrics(trainer_->step(), loss)));
+    RETURN_IF_ERROR(WriteStatus(metrics_->Write(ValidationMetrics(trainer_->step(), loss))));
   }
   progress_.Print(ValidationTable(trainer_->step(), losses,
                                   /*by_language=*/trainer_->step() == steps()));
@@ -230,7 +257,10 @@ absl::Status TrainingRun::ValidateNow() {
 int RunTraining(const TrainArguments& arguments) {
   TrainingRun run(arguments);
   const absl::Status status = run.Run();
-  if (!status.ok()) return ReportError(status);
+  if (!status.ok()) {
+    LogErrorToFile(std::string(status.message()));
+    return ReportError(status);
+  }
   return run.stopped() ? kExitResumable : kExitOk;
 }
 

@@ -43,6 +43,16 @@ TEST(Log, WritesLevelRankAndStepToStandardErrorAndFile) {
   EXPECT_THAT(ReadFile(second).value(), HasSubstr("error [rank 5 step 40] broken\n"));
 }
 
+TEST(Log, ErrorsToFileStayOffStandardError) {
+  const std::string path = testing::TempDir() + "/choir_log/quiet.txt";
+  std::remove(path.c_str());
+  ASSERT_TRUE(OpenLogFile(path).ok());
+  testing::internal::CaptureStderr();
+  LogErrorToFile("the end");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_THAT(ReadFile(path).value(), HasSubstr("error [rank 0 step 0] the end\n"));
+}
+
 TEST(Log, ReportsAFileThatCannotBeOpened) {
   const absl::Status status = OpenLogFile("/proc/no/such/log.txt");
   EXPECT_FALSE(status.ok());

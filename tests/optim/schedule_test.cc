@@ -46,7 +46,8 @@ TEST(Schedule, StepsAtShares) {
 }
 
 TEST(Schedule, ContradictionsAreReported) {
-  auto tree = ConfigTree::ParseString("kind: step\nmilestones: [0.9, 0.8]\nfactors: [1]\n", "s.yaml");
+  auto tree =
+      ConfigTree::ParseString("kind: step\nmilestones: [0.9, 0.8]\nfactors: [1]\n", "s.yaml");
   ASSERT_TRUE(tree.ok());
   const auto loaded = LoadConfig<ScheduleConfig>(*tree);
   ASSERT_FALSE(loaded.ok());

@@ -1,0 +1,82 @@
+#include "train/config.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/config_fields.h"
+#include "train/overrides.h"
+
+namespace choir {
+namespace {
+
+TEST(RunConfigTest, NoFieldIsForgotten) {
+  EXPECT_EQ(ForgottenFields<RunConfig>(), "");
+  EXPECT_EQ(CountFields<RunConfig>(), CountVisited<RunConfig>());
+}
+
+TEST(RunConfigTest, RowsRiseLinearly) {
+  RunConfig config;
+  config.data.batch_sequences = 10;
+  EXPECT_EQ(BatchRows(config, 0), 10) << "no ramp";
+  config.train.batch_ramp = {.start_sequences = 2, .steps = 4};
+  const int64_t rows[] = {2, 4, 6, 8, 10, 10};
+  for (int64_t step = 0; step < 6; ++step) EXPECT_EQ(BatchRows(config, step), rows[step]) << step;
+}
+
+std::vector<std::string> Keys(const std::vector<ResumeChange>& changes) {
+  std::vector<std::string> keys;
+  for (const ResumeChange& change : changes) keys.push_back(change.key);
+  return keys;
+}
+using Strings = std::vector<std::string>;
+
+TEST(CompareForResumeTest, SortsTheDifferences) {
+  RunConfig saved;
+  RunConfig wanted = saved;
+  EXPECT_TRUE(CompareForResume(saved, wanted).honoured.empty());
+  EXPECT_TRUE(CompareForResume(saved, wanted).refused.empty());
+  wanted.run.dir = "moved";  // not worth a word
+  wanted.train.steps = 7;
+  wanted.train.seed = 2;
+  wanted.train.microbatch_sequences = 2;
+  wanted.model.hidden = 32;
+  wanted.data.seed = 3;
+  wanted.data.sequence_length = 128;
+  wanted.data.batch_sequences = 4;
+  wanted.data.packing.open_bins = 3;
+  wanted.optim.lr = 1;
+  wanted.checkpoint.keep_last = 9;
+  const ResumeChanges changes = CompareForResume(saved, wanted);
+  EXPECT_EQ(Keys(changes.honoured),
+            (Strings{"train.steps", "train.microbatch_sequences", "data.batch_sequences",
+                     "optim.lr", "checkpoint.keep_last"}));
+  EXPECT_EQ(Keys(changes.refused), (Strings{"train.seed", "model.hidden", "data.sequence_length",
+                                            "data.seed", "data.packing.open_bins"}));
+  EXPECT_EQ(changes.refused[1].saved, "64");
+  EXPECT_EQ(changes.refused[1].wanted, "32");
+}
+
+// The bias is saved state: its speed may change, but it cannot come or go.
+TEST(CompareForResumeTest, BalancingBias) {
+  RunConfig saved, wanted;
+  saved.model.moe.bias_speed = 0.001;
+  wanted.model.moe.bias_speed = 0.01;
+  EXPECT_EQ(Keys(CompareForResume(saved, wanted).honoured), Strings{"model.moe.bias_speed"});
+  wanted.model.moe.bias_speed = 0;
+  EXPECT_EQ(Keys(CompareForResume(saved, wanted).refused), Strings{"model.moe.bias_speed"});
+  EXPECT_EQ(Keys(CompareForResume(wanted, saved).refused), Strings{"model.moe.bias_speed"});
+}
+
+TEST(OverridesTest, AreKnownByTheDotInTheirKey) {
+  for (const char* argument : {"--optim.lr=1", "--a.b", "--data.path=x y", "--a.b=--c.d"}) {
+    EXPECT_TRUE(IsOverride(argument)) << argument;
+  }
+  for (const char* argument : {"--resume", "--top-p=0.9", "--seed=1.5", "optim.lr=1", "-a.b=1",
+                               "--", "", "--prompt=A.B", "--an answer. Or more"}) {
+    EXPECT_FALSE(IsOverride(argument)) << argument;
+  }
+}
+
+}  // namespace
+}  // namespace choir

@@ -1,0 +1,73 @@
+#include "train/recompute.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "base/strings.h"
+#include "model/transformer.h"
+#include "optim/adamw.h"
+
+namespace choir {
+namespace {
+
+bool IsExclusion(std::string_view pattern) { return pattern.starts_with('!'); }
+
+bool Drops(std::string_view tag, const std::vector<std::string>& patterns) {
+  bool drops = false;
+  for (std::string_view pattern : patterns) {
+    if (!IsExclusion(pattern)) {
+      drops |= MatchesPattern(tag, pattern);
+    } else if (MatchesPattern(tag, pattern.substr(1))) {
+      return false;
+    }
+  }
+  return drops;
+}
+
+}  // namespace
+
+RecomputePolicy MakeRecomputePolicy(const std::vector<std::string>& patterns) {
+  if (patterns.empty()) return nullptr;
+  return [patterns](std::string_view tag, int) { return Drops(tag, patterns); };
+}
+
+std::set<std::string> RecomputableTags(const RunConfig& config) {
+  const int64_t n = config.data.sequence_length;
+  const TensorOptions ids{DType::kI32, Device::kMeta, MemoryCategory::kWorkspace};
+  const TensorOptions mask{DType::kF32, Device::kMeta, MemoryCategory::kWorkspace};
+  Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
+  ModelInput input;
+  input.tokens = Tensor::Empty({n}, ids);
+  input.labels = Tensor::Empty({n}, ids);
+  input.block.positions = Tensor::Empty({n}, ids);
+  input.block.valid = Tensor::Empty({n}, mask);
+  input.block.boundaries =
+      std::make_shared<std::vector<int32_t>>(std::vector<int32_t>{0, static_cast<int32_t>(n)});
+  std::set<std::string> tags;
+  Tape tape;
+  tape.SetRecomputePolicy([&tags](std::string_view tag, int) {
+    tags.emplace(tag);
+    return false;
+  });
+  model.Loss(tape, input, 1);
+  return tags;
+}
+
+absl::Status CheckRecompute(const RunConfig& config) {
+  if (config.train.recompute.empty()) return absl::OkStatus();
+  const std::set<std::string> tags = RecomputableTags(config);
+  for (const std::string& pattern : config.train.recompute) {
+    const std::string_view name = std::string_view(pattern).substr(IsExclusion(pattern) ? 1 : 0);
+    if (std::any_of(tags.begin(), tags.end(),
+                    [&](const std::string& tag) { return MatchesPattern(tag, name); })) {
+      continue;
+    }
+    std::string all;
+    for (const std::string& tag : tags) all += " " + tag;
+    return absl::InvalidArgumentError(StrCat("train.recompute: '", pattern,
+                                             "' matches no result of this model; there are:", all));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace choir
