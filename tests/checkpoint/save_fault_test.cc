@@ -179,6 +179,15 @@ TEST(SaveFault, ReadOnlyFolder) {
   }
 }
 
+bool IsSaving(const std::string& run) {
+  std::error_code vanished;  // the child renames and removes entries meanwhile
+  std::filesystem::directory_iterator entry(run + "/checkpoints", vanished), end;
+  for (; !vanished && entry != end; entry.increment(vanished)) {
+    if (entry->path().filename().string().starts_with(".tmp-")) return true;
+  }
+  return false;
+}
+
 TEST(SaveFault, KilledAtRandomMoments) {
   constexpr int kKills = 64;
   RunFolder run;
@@ -196,13 +205,17 @@ TEST(SaveFault, KilledAtRandomMoments) {
     const pid_t child = fork();
     if (child == 0) SaveForEver(run.path(), acknowledged + 1, ends[1]);
     close(ends[1]);
-    // Some saves are seen through, the next one is hit at a random moment: so however slow or busy
-    // the machine is, there are saves and kills during saves.
+    // Some saves are seen through; the next is hit at a random moment after it began, however slow
+    // or busy the machine is.
     int64_t step = 0;
     for (auto wanted = random() % 3; wanted > 0; --wanted) {
       ASSERT_EQ(read(ends[0], &step, sizeof(step)), static_cast<ssize_t>(sizeof(step)));
       acknowledged = step;
       ++saves;
+    }
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!IsSaving(run.path()) && std::chrono::steady_clock::now() < patience) {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     std::this_thread::sleep_for(one_save * static_cast<double>(random() % 1000) / 1000);
     kill(child, SIGKILL);
