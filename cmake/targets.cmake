@@ -1,8 +1,13 @@
-# choir_library(NAME [DEPS targets...]): a library of every .cc (and, with CUDA, .cu) file in the
-# current folder, except main.cc. One with .cu files is linked with the CUDA runtime and cuBLAS.
+# choir_library(NAME [ROOMS folders...] [DEPS targets...]): a library of every .cc (and, with CUDA,
+# .cu) file in the current folder and the named ones inside it, except main.cc. One with .cu files is linked with the CUDA runtime and cuBLAS.
 function(choir_library name)
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  cmake_parse_arguments(ARG "" "" "ROOMS;DEPS" ${ARGN})
+  set(patterns *.cc)
+  foreach(room ${ARG_ROOMS})
+    list(APPEND patterns ${room}/*.cc)
+  endforeach()
+  list(TRANSFORM patterns PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
   if(CHOIR_CUDA)
     file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
+#include "ops/grad_tree.h"
 #include "tensor/tensor.h"
 
 namespace choir {
@@ -12,6 +14,8 @@ struct Parameter {
   std::string name;  // "layers.3.attention.qkv"; keys initialisation, checkpoints and policies
   Tensor value;
   Tensor grad;  // same shape; backward adds into it
+  // `numerics: invariant`: backward adds here instead, leaf by leaf. Null otherwise.
+  std::shared_ptr<GradTree> tree;
 
   // Uses in the forward pass whose gradient has not arrived yet; a tied weight has several.
   int pending = 0;

@@ -86,9 +86,38 @@ void Sink::Add(const GradRef& input, Tensor grad) {
   }
 }
 
+void Sink::Weight(Parameter& parameter, std::shared_ptr<const RowLeaves> rows, int64_t num_rows,
+                  AccumulateRows accumulate) {
+  CHECK(rows == nullptr || rows->bounds.back() == num_rows) << parameter.name;
+  std::vector<int64_t> leaves;
+  if (rows != nullptr) leaves = rows->index;
+  Weight(parameter, std::move(leaves),
+         [rows = std::move(rows), num_rows, accumulate = std::move(accumulate)](const Tensor& grad,
+                                                                                int64_t leaf) {
+           if (leaf < 0) return accumulate(grad, 0, num_rows);
+           const auto i = static_cast<size_t>(leaf);
+           accumulate(grad, rows->bounds[i], rows->bounds[i + 1]);
+         });
+}
+
 void Sink::Weight(Parameter& parameter, std::function<void(const Tensor& grad)> accumulate) {
-  auto run = [&parameter, accumulate = std::move(accumulate)] {
-    accumulate(parameter.grad);
+  Weight(parameter, std::vector<int64_t>{},
+         [accumulate = std::move(accumulate)](const Tensor& grad, int64_t) { accumulate(grad); });
+}
+
+void Sink::Weight(Parameter& parameter, std::vector<int64_t> leaves, AccumulateLeaf accumulate) {
+  auto run = [&parameter, leaves = std::move(leaves), accumulate = std::move(accumulate)] {
+    if (parameter.tree == nullptr) {
+      accumulate(parameter.grad, -1);
+    } else {
+      CHECK(!leaves.empty()) << parameter.name << " has a tree, but its use no leaves";
+      for (size_t i = 0; i < leaves.size(); ++i) {
+        Tensor grad = Tensor::Zeros(parameter.value.shape(),
+                                    parameter.value.options(MemoryCategory::kGradients));
+        accumulate(grad, static_cast<int64_t>(i));
+        parameter.tree->Add(leaves[i], std::move(grad));
+      }
+    }
     CHECK(parameter.pending > 0) << parameter.name;
     if (--parameter.pending == 0 && parameter.on_ready) parameter.on_ready(parameter);
   };
@@ -116,6 +145,7 @@ Var Tape::Compute(const Tag& tag, Kernel kernel) {
 }
 
 std::vector<Var> Tape::Compute(std::initializer_list<Tag> tags, MultiKernel kernel) {
+  if (poll_) poll_();
   std::vector<Tensor> results = kernel();
   CHECK(results.size() == tags.size());
   std::vector<Var> vars;
@@ -190,6 +220,7 @@ void Tape::RunBackward(std::span<const Var> outputs, std::span<const Tensor> see
     bool reached = false;
     for (const GradRef& slot : node.outputs) reached |= slot->grad.defined();
     if (!reached) continue;
+    if (poll_) poll_();
     Sink sink(*this, node.outputs);
     node.backward(sink);
     for (const GradRef& slot : node.outputs) slot->grad = Tensor();

@@ -29,6 +29,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ops/numerics.h"
 #include "ops/parameter.h"
 #include "tensor/tensor.h"
 
@@ -105,9 +106,18 @@ class Sink {
   // Adds `grad` to an input's gradient. `grad` may be shared with other holders: it is never
   // written to unless this is its only owner.
   void Add(const GradRef& input, Tensor grad);
-  // `accumulate` adds this use's contribution into `parameter.grad`: now, or when the queue of
-  // DeferWeightGrads is run.
+  // `accumulate` adds into `grad` what rows [begin, end) of this use contribute: now, or when the
+  // queue of DeferWeightGrads is run. Called once for all `num_rows` rows, or once per leaf of
+  // `rows` (the tape's rows() of the forward pass; null in fast mode) into a tensor of its own.
+  using AccumulateRows = std::function<void(const Tensor& grad, int64_t begin, int64_t end)>;
+  void Weight(Parameter& parameter, std::shared_ptr<const RowLeaves> rows, int64_t num_rows,
+              AccumulateRows accumulate);
+  // The same where rows are not in the order of tokens: called with leaf -1 for everything, or with
+  // each i of `leaves`, the positions of the leaves in the step's tree.
+  // For uses that cannot be cut into leaves (fast mode only).
   void Weight(Parameter& parameter, std::function<void(const Tensor& grad)> accumulate);
+  using AccumulateLeaf = std::function<void(const Tensor& grad, int64_t leaf)>;
+  void Weight(Parameter& parameter, std::vector<int64_t> leaves, AccumulateLeaf accumulate);
 
  private:
   friend class Tape;
@@ -157,6 +167,18 @@ class Tape {
   // ready when the queue is run.
   void DeferWeightGrads(WeightGradQueue* queue) { deferred_ = queue; }
 
+  // The order of sums, for ops made from now on. Invariant ops need SetRows.
+  void SetNumerics(Numerics numerics) { numerics_ = numerics; }
+  Numerics numerics() const { return numerics_; }
+  bool invariant() const { return numerics_ == Numerics::kInvariant; }
+  // The leaves that the rows of the ops made from now on belong to; null in fast mode.
+  void SetRows(std::shared_ptr<const RowLeaves> rows) { rows_ = std::move(rows); }
+  const std::shared_ptr<const RowLeaves>& rows() const { return rows_; }
+
+  // Called between kernels, forward and backward, so that communication makes progress while this
+  // thread computes. May be empty.
+  void SetPoll(std::function<void()> poll) { poll_ = std::move(poll); }
+
   bool recording() const { return recording_; }
   // Kernels run during backward to make dropped results again.
   int64_t recomputed() const { return *recomputed_; }
@@ -171,6 +193,9 @@ class Tape {
 
   bool recording_;
   int layer_ = -1;
+  Numerics numerics_ = Numerics::kFast;
+  std::shared_ptr<const RowLeaves> rows_;
+  std::function<void()> poll_;
   RecomputePolicy policy_;
   std::vector<Node> nodes_;
   WeightGradQueue* deferred_ = nullptr;

@@ -1,0 +1,60 @@
+// The sum of a weight's gradient over all tokens of a step, in an order that no layout changes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace choir {
+
+// A balanced binary tree over the token chunks of the microbatches of a step. Node (level, i)
+// covers the two nodes 2 i and 2 i + 1 of level + 1; the root is (0, 0); the leaves are at
+// `levels()`. Microbatch m of M is at the one node (log2 of M rounded up, i) whose range [i M /
+// 2^level, (i + 1) M / 2^level) holds it; nodes with an empty range stay empty. So ranks that cut
+// the microbatches into a power of two of equal parts hold whole nodes.
+class LeafTree {
+ public:
+  // `chunks` is a power of two.
+  LeafTree(int64_t microbatches, int64_t chunks);
+
+  int levels() const { return levels_; }
+  int64_t microbatches() const { return microbatches_; }
+  int64_t chunks() const { return chunks_; }
+  // The leaf of chunk `chunk` of microbatch `microbatch`.
+  int64_t Position(int64_t microbatch, int64_t chunk) const;
+  bool Empty(int level, int64_t index) const;
+
+ private:
+  int64_t microbatches_, chunks_;
+  int levels_, microbatch_levels_;
+};
+
+class GradTree {
+ public:
+  struct Node {
+    int level = 0;
+    int64_t index = 0;
+    Tensor sum;
+  };
+
+  explicit GradTree(std::shared_ptr<const LeafTree> shape) : shape_(std::move(shape)) {}
+
+  // Adds the gradient of one leaf; takes over `grad` (its only owner). Leaves come in any order,
+  // each once: siblings are added as soon as both are there.
+  void Add(int64_t leaf, Tensor grad);
+  // The sums that are complete, ascending by position, and forgets them. One root, where all leaves
+  // were added here.
+  std::vector<Node> Take();
+
+  const LeafTree& shape() const { return *shape_; }
+
+ private:
+  std::shared_ptr<const LeafTree> shape_;
+  std::map<std::pair<int, int64_t>, Tensor> waiting_;  // by (level, index)
+};
+
+}  // namespace choir
