@@ -1,11 +1,10 @@
 #include "parallel/tokens.h"
 
 #include "ops/grad_tree.h"
+#include "parallel/mesh/placement.h"
 
 namespace choir {
 namespace {
-
-constexpr AxisSet kTokenAxes{Axis::kContext, Axis::kTensor};
 
 std::vector<int64_t> PieceSizes(int64_t total, int64_t pieces, int64_t first, int64_t count) {
   std::vector<int64_t> sizes;
