@@ -1,5 +1,7 @@
 #include "parallel/mesh/mesh.h"
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace choir {
@@ -30,9 +32,12 @@ std::string AxisSet::ToString() const {
 }
 
 Mesh::Mesh(const Degrees& degrees) : degrees_(degrees), expert_data_(1) {
+  for (int degree : {degrees.pipe, degrees.replica, degrees.shard, degrees.context, degrees.tensor,
+                     degrees.expert, degrees.expert_tensor}) {
+    CHECK(degree > 0);
+  }
   const int tokens = degrees.replica * degrees.shard * degrees.context * degrees.tensor;
   const int experts = degrees.expert * degrees.expert_tensor;
-  CHECK(degrees.pipe > 0 && tokens > 0 && experts > 0);
   CHECK(tokens % experts == 0) << tokens << " ranks, " << experts << " of experts";
   expert_data_ = tokens / experts;
 }
@@ -97,7 +102,8 @@ int Mesh::Coord(int rank, AxisSet axes) const {
 }
 
 std::vector<int> Mesh::Peers(int rank, AxisSet axes) const {
-  // The part of the rank's number that the other axes give, and the strides of `axes`.
+  CHECK(rank >= 0 && rank < size());
+  // `fixed` is what the other axes add to the rank's number.
   std::vector<int> peers = {0};
   int stride = size(), fixed = 0;
   ForEachAxis(axes, [&](Axis axis) {

@@ -2,8 +2,10 @@
 // so that the ranks of any job can be walked in one process.
 //
 // Ranks form two grids over the same numbers, the pipeline outermost in both:
-//   dense    pipe x replica x shard x context x tensor     (attention, norms, embeddings, dense
-//   FFN) experts  pipe x expert_data x expert x expert_tensor   (weights of routed experts)
+//   dense    pipe x replica x shard x context x tensor
+//            (attention, norms, embeddings, dense feed-forward)
+//   experts  pipe x expert_data x expert x expert_tensor
+//            (weights of routed experts)
 // with replica * shard * context * tensor = expert_data * expert * expert_tensor, so the degrees of
 // attention and of experts are independent of each other (parallel folding).
 #pragma once
@@ -12,6 +14,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace choir {
@@ -33,8 +36,8 @@ std::string_view Name(Axis axis);
 class AxisSet {
  public:
   constexpr AxisSet() = default;
-  constexpr AxisSet(Axis axis)
-      : bits_(static_cast<uint8_t>(1 << static_cast<int>(axis))) {}  // NOLINT
+  // Implicit, so that one axis is a set too.
+  constexpr AxisSet(Axis axis) : bits_(static_cast<uint8_t>(1 << static_cast<int>(axis))) {}
   constexpr AxisSet(std::initializer_list<Axis> axes) {
     for (Axis axis : axes) bits_ |= AxisSet(axis).bits_;
   }
@@ -70,8 +73,8 @@ struct Degrees {
 
 class Mesh {
  public:
-  // CHECKs what ParallelConfig (degrees.h) has verified: expert * expert_tensor divides
-  // replica * shard * context * tensor.
+  // CHECKs what ResolveDegrees (degrees.h) has verified: every degree is positive, and
+  // expert * expert_tensor divides replica * shard * context * tensor.
   explicit Mesh(const Degrees& degrees);
 
   int size() const { return Size(kDenseAxes); }
