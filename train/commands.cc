@@ -33,6 +33,7 @@ int RunProgram(const std::string& name, const std::vector<std::string>& argument
   AddTokenizerCommand(program);
   AddCheckpointCommand(program);
   AddConfigCommand(program);
+  AddPlanCommand(program);
 
   program.command_line = Quoted(name);
   std::vector<std::string> parsed;

@@ -26,6 +26,7 @@ void AddDataCommand(Program& program);
 void AddTokenizerCommand(Program& program);
 void AddCheckpointCommand(Program& program);
 void AddConfigCommand(Program& program);
+void AddPlanCommand(Program& program);
 
 // Parses the arguments (without the program's name) and runs the chosen sub-command; returns the
 // exit state.
