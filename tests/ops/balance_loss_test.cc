@@ -26,6 +26,10 @@ Tensor Valid(const std::vector<float>& values, Device device) {
   return valid;
 }
 
+BalanceInput Input(const Tensor& valid, const RouterOptions& options) {
+  return {.valid = valid, .coefficient = kCoefficient, .scale = kScale, .options = options};
+}
+
 using LossFn =
     std::function<Var(Tape&, const Var& logits, const Tensor& bias, const Tensor& valid)>;
 
@@ -43,21 +47,21 @@ OpCase Case(const std::string& name, const std::vector<float>& valid, const Loss
 LossFn Sequence(ScoreFunction score, int64_t rows_per_sequence) {
   return [=](Tape& tape, const Var& x, const Tensor& bias, const Tensor& valid) {
     const RouterOptions options = Options(score);
-    return SequenceBalanceLoss(tape, Route(tape, x, bias, options), rows_per_sequence, valid,
-                               kCoefficient, options, kScale);
+    BalanceInput in = Input(valid, options);
+    in.rows_per_sequence = rows_per_sequence;
+    return SequenceBalanceLoss(tape, Route(tape, x, bias, options), in);
   };
 }
 
 LossFn Load(ScoreFunction score) {
   return [=](Tape& tape, const Var& x, const Tensor& bias, const Tensor& valid) {
     const RouterOptions options = Options(score);
-    return LoadBalanceLoss(tape, Route(tape, x, bias, options), valid, kCoefficient, options,
-                           kScale);
+    return LoadBalanceLoss(tape, Route(tape, x, bias, options), Input(valid, options));
   };
 }
 
 Var ZLoss(Tape& tape, const Var& x, const Tensor&, const Tensor& valid) {
-  return RouterZLoss(tape, x, valid, kCoefficient, kScale);
+  return RouterZLoss(tape, x, Input(valid, {}));
 }
 
 TEST(SequenceBalanceLoss, OpCase) {
@@ -79,7 +83,9 @@ TEST(SequenceBalanceLoss, BesideTheWeights) {
   op.run = [](Tape& tape, OpArguments& in) {
     const RouterOptions options = Options(ScoreFunction::kSigmoid);
     const Routing routing = Route(tape, in.var(0), in.tensor(1), options);
-    Var loss = SequenceBalanceLoss(tape, routing, kRows, {}, kCoefficient, options, kScale);
+    BalanceInput input = Input({}, options);
+    input.rows_per_sequence = kRows;
+    Var loss = SequenceBalanceLoss(tape, routing, input);
     return std::vector<Var>{loss, routing.weights};
   };
   CheckOpCase(op);
@@ -142,9 +148,9 @@ TEST(BalanceLoss, AgainstThePlainDefinitions) {
   const auto routed = routing.indices.tensor().span<int32_t>();
   in.choices.assign(routed.begin(), routed.end());
   const double load = kCoefficient * kScale * PlainBalance(in, 0, kTokens);
-  EXPECT_NEAR(
-      ScalarValue(LoadBalanceLoss(tape, routing, valid, kCoefficient, options, kScale).tensor()),
-      load, bound * load);
+  BalanceInput input = Input(valid, options);
+  input.rows_per_sequence = kPerSequence;
+  EXPECT_NEAR(ScalarValue(LoadBalanceLoss(tape, routing, input).tensor()), load, bound * load);
 
   const Tensor raw = ChooseExperts(scores, {}, {.experts = kExperts, .top_k = options.top_k});
   in.choices.assign(raw.span<int32_t>().begin(), raw.span<int32_t>().end());
@@ -154,10 +160,8 @@ TEST(BalanceLoss, AgainstThePlainDefinitions) {
     sequence += PlainBalance(in, q * kPerSequence, (q + 1) * kPerSequence);
   }
   sequence *= kCoefficient * kScale / double(kTokens / kPerSequence);
-  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, kPerSequence, valid, kCoefficient,
-                                              options, kScale)
-                              .tensor()),
-              sequence, bound * sequence);
+  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, input).tensor()), sequence,
+              bound * sequence);
 }
 
 TEST(BalanceLoss, EvenLoadGivesOne) {
@@ -168,9 +172,9 @@ TEST(BalanceLoss, EvenLoadGivesOne) {
   Tape tape;
   const Routing routing = Route(tape, tape.Input(logits, true), {}, options);
   const double bound = ErrorBound(DType::kF32, kExperts);
-  EXPECT_NEAR(ScalarValue(LoadBalanceLoss(tape, routing, {}, 1, options).tensor()), 1, bound);
-  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, kExperts, {}, 1, options).tensor()), 1,
-              bound);
+  const BalanceInput input{.options = options, .rows_per_sequence = kExperts};
+  EXPECT_NEAR(ScalarValue(LoadBalanceLoss(tape, routing, input).tensor()), 1, bound);
+  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, input).tensor()), 1, bound);
 }
 
 TEST(RouterZLoss, AgainstThePlainDefinition) {
@@ -180,8 +184,9 @@ TEST(RouterZLoss, AgainstThePlainDefinition) {
   Var logits = tape.Input(Tensor::From<float>({3, 3}, x));
   const double first = std::log(1 + std::exp(1) + std::exp(2)), second = 300 + std::log(3);
   const double expected = 0.5 * (first * first + second * second) / 2;
-  EXPECT_NEAR(ScalarValue(RouterZLoss(tape, logits, Valid(valid, Device::kCpu), 0.25, 2).tensor()),
-              expected, ErrorBound(DType::kF32, 3) * expected);
+  const BalanceInput input{.valid = Valid(valid, Device::kCpu), .coefficient = 0.25, .scale = 2};
+  EXPECT_NEAR(ScalarValue(RouterZLoss(tape, logits, input).tensor()), expected,
+              ErrorBound(DType::kF32, 3) * expected);
 }
 
 TEST(BalanceLoss, NothingValidIsZero) {
@@ -189,10 +194,11 @@ TEST(BalanceLoss, NothingValidIsZero) {
   Tape tape;
   Var logits = tape.Input(Tensor::Zeros({2, kExperts}, {}), true);
   const Routing routing = Route(tape, logits, {}, options);
-  const Tensor none = Valid({0, 0}, Device::kCpu);
-  EXPECT_EQ(ScalarValue(LoadBalanceLoss(tape, routing, none, 1, options).tensor()), 0);
-  EXPECT_EQ(ScalarValue(SequenceBalanceLoss(tape, routing, 1, none, 1, options).tensor()), 0);
-  EXPECT_EQ(ScalarValue(RouterZLoss(tape, logits, none, 1).tensor()), 0);
+  const BalanceInput none{
+      .valid = Valid({0, 0}, Device::kCpu), .options = options, .rows_per_sequence = 1};
+  EXPECT_EQ(ScalarValue(LoadBalanceLoss(tape, routing, none).tensor()), 0);
+  EXPECT_EQ(ScalarValue(SequenceBalanceLoss(tape, routing, none).tensor()), 0);
+  EXPECT_EQ(ScalarValue(RouterZLoss(tape, logits, none).tensor()), 0);
 }
 
 }  // namespace
