@@ -14,7 +14,7 @@ namespace {
 
 Transformer::Part WholeModel(const ModelConfig& config) {
   static const Place& alone = *new Place;
-  return {&alone, {{0, config.layers}}, {0}};
+  return {&alone, {{0, config.layers, /*embedding=*/true, /*head=*/true}}, {0}};
 }
 
 // Fills this rank's part of a parameter.
@@ -52,7 +52,7 @@ Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
   }
   for (int stage : part_.mine) {
     const StageLayers layers = part_.stages[static_cast<size_t>(stage)];
-    for (int i = 0; i < layers.count; ++i) MakeBlock(layers.first + i);
+    for (int i = layers.begin; i < layers.end; ++i) MakeBlock(i);
   }
   if (part_.mine.back() != num_stages() - 1) return;
   list_.Make(final_norm_.emplace(), "final_norm", {{config.hidden}, {}}, {.ones = true});
@@ -113,7 +113,7 @@ Var Transformer::Normed(Tape& tape, Residual& residual, Parameter& norm) const {
 void Transformer::RunLayers(Tape& tape, StageLayers layers, Residual& residual,
                             const ModelInput& input, std::vector<RoutingReport>* routing,
                             std::vector<KvCache>* caches) {
-  for (int layer = layers.first; layer < layers.first + layers.count; ++layer) {
+  for (int layer = layers.begin; layer < layers.end; ++layer) {
     Block& block = *blocks_[static_cast<size_t>(layer)];
     tape.SetLayer(layer);
     KvCache* cache = caches != nullptr ? &(*caches)[static_cast<size_t>(layer)] : nullptr;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/layers.h"
+#include "parallel/pipeline/stage_layers.h"
 
 namespace choir {
 
@@ -32,14 +33,6 @@ struct StageOutput {
   std::vector<RoutingReport> routing;  // of the stage's layers with experts, in order
 };
 using ModelLoss = StageOutput;
-
-// Consecutive layers [first, first + count) that run together. The first stage of a model also
-// embeds, the last one has the head.
-struct StageLayers {
-  int first = 0;
-  int count = 0;
-  bool operator==(const StageLayers&) const = default;
-};
 
 class Transformer {
  public:
