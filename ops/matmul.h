@@ -9,11 +9,12 @@ namespace choir {
 // rank's part of w: I columns or O rows.
 struct LinearOptions {
   Tag tag = "linear";
+  int in_dims = 1;       // dims of w, from its last, that make I
   SumPieces in_pieces;   // of the sum over I of the forward pass
   SumPieces out_pieces;  // of the sum over O of dx
 };
 
-// y[T, O] = x[T, I] w[O, I]^T. `w` may have more dims: the last is I, the others make O. Any of T,
+// y[T, O] = x[T, I] w[O, I]^T. `w` may have more dims: the last (in_dims) make I, the others O. Any of T,
 // I and O may be 0.
 // Backward: dx is new, dw is added into w.grad, or leaf by leaf of the tape's rows into w.tree.
 Var Linear(Tape& tape, const Var& x, Parameter& w, const LinearOptions& options);

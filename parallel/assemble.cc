@@ -49,6 +49,7 @@ FlatRange ShardRange(const Spreading& spreading, const Mesh& mesh, int rank) {
 Tensor Assemble(const Place& place, const Spreading& spreading, const Tensor& mine, DType dtype) {
   const Mesh& mesh = place.mesh();
   const Shape& shape = spreading.placement.shape;
+  if (mesh.size() == 1) return mine.Reshape(shape);
   if (place.rank() != 0) {
     if (Holds(spreading, mesh, place.rank()) && mine.NumElements() > 0) {
       place.Group(kDenseAxes).Send(mine, 0, 0).Wait();

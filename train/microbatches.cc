@@ -93,9 +93,7 @@ Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
   pass.tape = std::make_unique<Tape>();
   Tape& tape = *pass.tape;
   tape.SetRecomputePolicy(recompute_);
-  if (model_.place().world() != nullptr) {
-    tape.SetPoll([place = &model_.place()] { place->Poll(); });
-  }
+  if (model_.place().world() != nullptr) tape.SetPoll([this] { Poll(); });
   if (input.defined()) pass.hidden = tape.Input(std::move(input), /*wants_grad=*/true);
   const double labels = static_cast<double>(std::max<int64_t>(1, batch_->num_labels));
   pass.output = model_.RunStage(tape, stage, pass.hidden, pass.input, 1 / labels);
@@ -125,10 +123,15 @@ Tensor Microbatches::Backward(int stage, int microbatch, Tensor output_grad, boo
   return input_grad;
 }
 
+void Microbatches::Poll() {
+  model_.place().Poll();
+  if (poll) poll();
+}
+
 void Microbatches::WeightGrad(int stage, int microbatch) {
   Pass& pass = passes_.at({stage, microbatch});
   for (auto& accumulate : pass.weights) {
-    model_.place().Poll();
+    Poll();
     accumulate();
   }
   passes_.erase({stage, microbatch});

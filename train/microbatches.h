@@ -55,6 +55,8 @@ class Microbatches : public StageWork {
   Shape HandoverShape(int microbatch) const;
   // Called when the last forward pass of the step has run.
   std::function<void()> on_forwards_done;
+  // Called between kernels.
+  std::function<void()> poll;
 
  private:
   struct Pass {
@@ -65,6 +67,7 @@ class Microbatches : public StageWork {
     WeightGradQueue weights;
   };
   const ModelInput& Input(int microbatch);
+  void Poll();
   void AddSums(const StageOutput& output, const ModelInput& input, int microbatch);
 
   Transformer& model_;

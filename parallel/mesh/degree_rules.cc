@@ -23,11 +23,11 @@ void VirtualStageRule(const ParallelConfig& config, DegreeProblems& problems) {
   const std::string name = EnumToString(config.schedule);
   const std::string got = StrCat(", got ", config.virtual_stages);
   const std::vector<std::string> fields = {"virtual_stages", "schedule"};
-  if (config.schedule == PipelineSchedule::kInterleaved) {
+  if (config.schedule == PipelineKind::kInterleaved) {
     if (config.virtual_stages < 2) {
       problems.push_back({fields, StrCat("must be at least 2 for interleaved", got)});
     }
-  } else if (config.schedule == PipelineSchedule::kDualpipev) {
+  } else if (config.schedule == PipelineKind::kDualPipeV) {
     if (config.virtual_stages != 2) {
       problems.push_back(
           {fields, StrCat("must be 2 for dualpipev: a rank has two stages of its V", got)});
@@ -85,7 +85,7 @@ void MicrobatchRules(const ParallelConfig& config, const ModelLimits& limits,
   }
   // Both arms of the V are filled from one end (as DeepSeek's DualPipeV).
   const int64_t here = limits.microbatches / *config.data, needed = 2 * int64_t{config.pipeline};
-  if (config.schedule == PipelineSchedule::kDualpipev && here < needed) {
+  if (config.schedule == PipelineKind::kDualPipeV && here < needed) {
     problems.push_back({{"schedule", "pipeline", "data"},
                         StrCat("dualpipev needs 2 x pipeline ", config.pipeline, " = ", needed,
                                " microbatches on a rank, but ", limits.microbatches, " / data ",

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "base/config.h"
 #include "parallel/mesh/mesh.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace choir {
 
@@ -18,8 +19,6 @@ enum class ContextMethod {
   kUlysses,  // heads are exchanged for tokens (Jacobs et al. 2023)
   kRing      // keys and values travel round (Liu et al. 2023)
 };
-// The order of forward and backward passes on a pipeline.
-enum class PipelineSchedule { kGpipe, k1f1b, kInterleaved, kZeroBubble, kDualpipev };
 
 template <>
 struct EnumNames<ContextMethod> {
@@ -27,13 +26,13 @@ struct EnumNames<ContextMethod> {
                                                      {ContextMethod::kRing, "ring"}};
 };
 template <>
-struct EnumNames<PipelineSchedule> {
-  static constexpr EnumName<PipelineSchedule> kAll[] = {
-      {PipelineSchedule::kGpipe, "gpipe"},
-      {PipelineSchedule::k1f1b, "1f1b"},
-      {PipelineSchedule::kInterleaved, "interleaved"},
-      {PipelineSchedule::kZeroBubble, "zero_bubble"},
-      {PipelineSchedule::kDualpipev, "dualpipev"}};
+struct EnumNames<PipelineKind> {
+  static constexpr EnumName<PipelineKind> kAll[] = {
+      {PipelineKind::kGpipe, "gpipe"},
+      {PipelineKind::k1f1b, "1f1b"},
+      {PipelineKind::kInterleaved, "interleaved"},
+      {PipelineKind::kZeroBubble, "zero_bubble"},
+      {PipelineKind::kDualPipeV, "dualpipev"}};
 };
 
 // pipeline x data x context x tensor = the ranks of the job.
@@ -49,7 +48,7 @@ struct ParallelConfig {
   int context = 1;
   ContextMethod context_method = ContextMethod::kUlysses;
   int pipeline = 1;
-  PipelineSchedule schedule = PipelineSchedule::k1f1b;
+  PipelineKind schedule = PipelineKind::k1f1b;
   int virtual_stages = 1;
   std::vector<int> layers_per_stage;
   int expert_chunks = 1;

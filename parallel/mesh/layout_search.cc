@@ -122,14 +122,14 @@ int64_t ChunksInFlight(const ParallelConfig& config, int pipe, int64_t microbatc
   const int64_t stages = int64_t{pipe} * config.virtual_stages;
   const int64_t all = microbatches * config.virtual_stages;
   switch (config.schedule) {
-    case PipelineSchedule::kGpipe:
+    case PipelineKind::kGpipe:
       return all;
-    case PipelineSchedule::kInterleaved:
+    case PipelineKind::kInterleaved:
       return std::min(all, stages + pipe - 1);
-    case PipelineSchedule::kDualpipev:
+    case PipelineKind::kDualPipeV:
       return std::min(all, stages + 1);
-    case PipelineSchedule::k1f1b:
-    case PipelineSchedule::kZeroBubble:
+    case PipelineKind::k1f1b:
+    case PipelineKind::kZeroBubble:
       return std::min(all, stages);
   }
   CHECK(false) << "schedule " << static_cast<int>(config.schedule);

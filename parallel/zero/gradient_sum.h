@@ -48,6 +48,9 @@ class GradientSum {
 
   // In the order of the entries.
   std::span<Shard> shards() { return shards_; }
+  std::span<const Shard> shards() const { return shards_; }
+  // The axes over which a parameter of this placement is cut into shards; none: it is not.
+  AxisSet ShardAxes(const Placement& placement) const { return AxesOf(placement).shard; }
 
   // Before the first microbatch: gradients become zero.
   void Begin(std::shared_ptr<const LeafTree> tree);

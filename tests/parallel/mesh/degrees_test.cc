@@ -47,13 +47,13 @@ TEST(ParallelConfig, VisitsEveryField) { EXPECT_EQ(ForgottenFields<ParallelConfi
 
 TEST(ParallelConfig, LoadsEveryEnum) {
   EXPECT_EQ(Load("context_method: ring\n")->context_method, ContextMethod::kRing);
-  EXPECT_EQ(Load("schedule: gpipe\n")->schedule, PipelineSchedule::kGpipe);
-  EXPECT_EQ(Load("{}\n")->schedule, PipelineSchedule::k1f1b);
-  EXPECT_EQ(Load("schedule: zero_bubble\n")->schedule, PipelineSchedule::kZeroBubble);
+  EXPECT_EQ(Load("schedule: gpipe\n")->schedule, PipelineKind::kGpipe);
+  EXPECT_EQ(Load("{}\n")->schedule, PipelineKind::k1f1b);
+  EXPECT_EQ(Load("schedule: zero_bubble\n")->schedule, PipelineKind::kZeroBubble);
   EXPECT_EQ(Load("schedule: interleaved\nvirtual_stages: 2\n")->schedule,
-            PipelineSchedule::kInterleaved);
+            PipelineKind::kInterleaved);
   EXPECT_EQ(Load("schedule: dualpipev\nvirtual_stages: 2\n")->schedule,
-            PipelineSchedule::kDualpipev);
+            PipelineKind::kDualPipeV);
 }
 
 TEST(ParallelConfig, ContradictionsAreReportedAtTheirPlace) {
@@ -213,7 +213,7 @@ TEST(ResolveDegrees, AllErrorsAtOnce) {
   config.zero = 0;
   config.tensor = 16;
   config.expert = 9;
-  config.schedule = PipelineSchedule::kInterleaved;
+  config.schedule = PipelineKind::kInterleaved;
   config.layers_per_stage = {1, 2};
   config.node_size = 5;
   const auto degrees = ResolveDegrees(config, 8, Limits());

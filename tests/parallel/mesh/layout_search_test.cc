@@ -42,7 +42,7 @@ bool Keeps(const Degrees& d, const ModelLimits& limits, const ParallelConfig& co
          (!config.zero || (*config.zero > 0) == (d.shard > 1)) &&
          (config.layers_per_stage.empty() ||
           config.layers_per_stage.size() == static_cast<size_t>(d.pipe * v)) &&
-         (config.schedule != PipelineSchedule::kDualpipev ||
+         (config.schedule != PipelineKind::kDualPipeV ||
           limits.microbatches / data >= 2 * d.pipe);
 }
 
@@ -60,9 +60,9 @@ std::vector<Degrees> AllThatKeep(int world, const ModelLimits& limits,
 std::vector<ParallelConfig> Configs() {
   ParallelConfig ring, interleaved, dualpipev, zero, none, listed;
   ring.context_method = ContextMethod::kRing;
-  interleaved.schedule = PipelineSchedule::kInterleaved;
+  interleaved.schedule = PipelineKind::kInterleaved;
   interleaved.virtual_stages = 2;
-  dualpipev.schedule = PipelineSchedule::kDualpipev;
+  dualpipev.schedule = PipelineKind::kDualPipeV;
   dualpipev.virtual_stages = 2;
   zero.zero = 2;
   none.zero = 0;
@@ -228,11 +228,11 @@ TEST(RoughBytes, ByHand) {
   EXPECT_EQ(RoughBytes({}, {.pipe = 4, .replica = 4}, limits, needs), 100 + 20);
   // Of 8 layers on 3 ranks the fullest has 3.
   EXPECT_EQ(RoughBytes({}, {.pipe = 3}, limits, needs), 400 * 3. / 8 + 40 * 3. / 8 * 3);
-  ParallelConfig schedule{.schedule = PipelineSchedule::kGpipe};
+  ParallelConfig schedule{.schedule = PipelineKind::kGpipe};
   EXPECT_EQ(RoughBytes(schedule, {.pipe = 4}, limits, needs), 100 + 80);
-  schedule = {.schedule = PipelineSchedule::kInterleaved, .virtual_stages = 2};
+  schedule = {.schedule = PipelineKind::kInterleaved, .virtual_stages = 2};
   EXPECT_EQ(RoughBytes(schedule, {.pipe = 4}, limits, needs), 100 + 40. / 8 * 11);
-  schedule = {.schedule = PipelineSchedule::kDualpipev, .virtual_stages = 2};
+  schedule = {.schedule = PipelineKind::kDualPipeV, .virtual_stages = 2};
   EXPECT_EQ(RoughBytes(schedule, {.pipe = 4}, limits, needs), 100 + 40. / 8 * 9);
 }
 
