@@ -153,6 +153,7 @@ TEST(ResolveDegrees, RefusesWithNumbers) {
             "data=1 pipeline=4");
   EXPECT_THAT(Resolved("tensor: 16\n", 16),
               HasSubstr("parallel.tensor must be at most the model's heads, got 16 > 8"));
+  EXPECT_THAT(Resolved("tensor: 16\n", 16), Not(HasSubstr("ulysses")));
   EXPECT_EQ(Resolved("tensor: 8\n", 8), "data=1 tensor=8");  // above kv_heads: empty pieces
   EXPECT_THAT(Resolved("data: 16\n", 16),
               HasSubstr("parallel.data 16 does not divide the 8 microbatches of a step"));
