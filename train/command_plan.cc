@@ -39,9 +39,9 @@ absl::StatusOr<ScheduleSpec> SpecOf(const PlanArguments& arguments) {
         "choir plan --schedule needs --stages P and --microbatches M: a config does not say them");
   }
   ScheduleSpec spec;
-  ASSIGN_OR_RETURN(spec.kind, ParseScheduleKind(arguments.kind));
+  ASSIGN_OR_RETURN(spec.kind, ParsePipelineKind(arguments.kind));
   const bool several =
-      spec.kind == ScheduleKind::kInterleaved || spec.kind == ScheduleKind::kDualPipeV;
+      spec.kind == PipelineKind::kInterleaved || spec.kind == PipelineKind::kDualPipeV;
   spec.ranks = *arguments.stages;
   spec.chunks = arguments.chunks.value_or(several ? 2 : 1);
   spec.microbatches = *arguments.microbatches;
