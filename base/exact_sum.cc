@@ -171,9 +171,10 @@ double ExactSum::Value() const {
   bool sticky = false;
   for (int i = 0; i < high - 2; ++i) sticky |= digits[static_cast<size_t>(i)] != 0;
   const int bits = 64 + static_cast<int>(std::bit_width(digit(high)));
-  // The exponent of the window's last bit; a subnormal sum ends above it and loses nothing.
+  // The exponent of the window's last bit. It may be below that of any double, but then the bits
+  // there are zero, so that a subnormal sum loses nothing.
   const int exponent = kBits * (high - 2) + kLowest;
-  const int drop = std::max(bits - (kMantissaBits + 1), kLowest - exponent);
+  const int drop = bits - (kMantissaBits + 1);
   auto mantissa = static_cast<uint64_t>(window >> drop);
   const auto rest = window & ((static_cast<unsigned __int128>(1) << drop) - 1);
   const auto half = static_cast<unsigned __int128>(1) << (drop - 1);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -179,6 +180,35 @@ TEST(LinearSplit, WithoutRowsOrInputs) {
   EXPECT_EQ(no_inputs.dx.shape(), Shape({kTokens, 0}));
 }
 
+// Long enough for the fast product to add in another order: all rows in leaf 2, so that the sum is
+// one chain of fused multiply-adds.
+constexpr int64_t kManyTokens = 3000;
+
+std::shared_ptr<const RowLeaves> AllInOneLeaf() {
+  return std::make_shared<RowLeaves>(RowLeaves{
+      {0, 1, 2, 3, 4, 5, 6, 7},
+      {0, 0, 0, kManyTokens, kManyTokens, kManyTokens, kManyTokens, kManyTokens, kManyTokens}});
+}
+
+void ExpectChains(const Tensor& dw, const Tensor& dy, const Tensor& x) {
+  for (int64_t o = 0; o < kOut; ++o) {
+    for (int64_t i = 0; i < kIn; ++i) {
+      float sum = 0;
+      for (int64_t t = 0; t < dy.dim(0); ++t) {
+        sum = std::fma(dy.data<float>()[t * kOut + o], x.data<float>()[t * kIn + i], sum);
+      }
+      ASSERT_EQ(dw.data<float>()[o * kIn + i], sum) << o << "," << i;
+    }
+  }
+}
+
+TEST(LinearInvariant, ALeafOfTheWeightGradientIsOneChain) {
+  const Layer layer{Random({kManyTokens, kIn}, "x"), Random({kOut, kIn}, "w"),
+                    Random({kManyTokens, kOut}, "dy")};
+  const Result result = RunLayer(layer, {}, AllInOneLeaf());
+  ExpectChains(result.dw, layer.dy, layer.x);
+}
+
 TEST(LinearFast, WithoutRowsOrInputs) {
   for (const auto& [tokens, in] : {std::pair<int64_t, int64_t>{0, kIn}, {kTokens, 0}, {0, 0}}) {
     Parameter w;
@@ -306,6 +336,14 @@ TEST(GroupedSplit, OverTokens) {
     ASSERT_EQ(root.size(), 1u);
     ExpectSameBits(root[0].sum, whole.dw);
   }
+}
+
+TEST(GroupedLinearInvariant, ALeafOfTheWeightGradientIsOneChain) {
+  Tensor choices = Tensor::Zeros({kManyTokens, 1}, {DType::kI32});  // all to expert 0
+  const ExpertLayer layer{Random({kManyTokens, kIn}, "x"), Random({kExperts, kOut, kIn}, "w"),
+                          Random({kManyTokens, kOut}, "dy"), choices};
+  const Result result = RunExperts(layer, {}, *AllInOneLeaf());
+  ExpectChains(Expert(result.dw, 0), layer.dy, layer.tokens);
 }
 
 TEST(GroupedSplit, WithoutRows) {
