@@ -204,6 +204,12 @@ TEST(PrepareQkv, PartsOfGroupsAndTokens) {
          {std::pair(2, 1), std::pair(4, 1), std::pair(8, 1), std::pair(1, 4), std::pair(4, 2)}) {
       SCOPED_TRACE(std::to_string(head_ranks) + " x " + std::to_string(token_ranks));
       const QkvParts parts = RunParts(qkv, dy, head_ranks, token_ranks);
+      // Head pieces are outermost: a part of the groups is one subtree.
+      for (size_t h = 0; token_ranks == 1 && h < parts.dq.size(); ++h) {
+        ASSERT_EQ(parts.dq.size(), static_cast<size_t>(head_ranks));
+        EXPECT_EQ(1 << parts.dq[h].level, head_ranks);
+        EXPECT_EQ(parts.dq[h].index, static_cast<int64_t>(h));
+      }
       ExpectSameBits(JoinNodes(parts.dq), JoinNodes(whole.dq));
       ExpectSameBits(JoinNodes(parts.dk), JoinNodes(whole.dk));
       for (int h = 0; h < head_ranks; ++h) {
