@@ -315,6 +315,12 @@ void CheckArguments(const Var& h, const Parameter& head, const Tensor& labels,
       << head.name << ": row " << options.first_row << " of " << options.vocabulary;
 }
 
+// A factor that rounds nothing; 0 too.
+bool IsPowerOfTwo(double x) {
+  int exponent;
+  return x == 0 || std::frexp(x, &exponent) == 0.5;
+}
+
 // The bounds of the pieces that the head's rows are summed in.
 std::vector<int64_t> Pieces(const SumPieces& pieces, bool invariant, int64_t rows) {
   if (!invariant || pieces == nullptr) return {0, rows};
@@ -330,7 +336,7 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
   CrossEntropyOptions options = asked;
   if (options.vocabulary == 0) options.vocabulary = head.value.dim(0);
   CheckArguments(h, head, labels, options);
-  const bool invariant = tape.invariant();
+  const bool invariant = tape.invariant(), alone = options.vocabulary_group == nullptr;
   const auto pieces = Pieces(options.vocabulary_pieces, invariant, head.value.dim(0));
   auto input = [hs = h.Save(), &head, labels, scale, options, invariant, pieces] {
     return LossInput{hs.Get(), head.value, labels, scale, options, invariant, pieces};
@@ -351,8 +357,10 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
                      return {out.loss, out.token_nll, out.dh, invariant ? out.softmax : out.dhead};
                    });
   tape.Record({&results[0]}, [dh = results[2].Save(), rest = results[3].Save(), gh = h.grad(),
-                              &head, input, invariant, rows = tape.rows()](Sink& sink) {
+                              &head, input, invariant, alone, rows = tape.rows()](Sink& sink) {
     const double seed = ScalarValue(sink.OutputGrad(0));
+    CHECK(!invariant || alone || IsPowerOfTwo(seed))
+        << "the parts of dh times " << seed << " are rounded before they are summed";
     if (gh != nullptr) {
       // Nobody else sees this tensor, and this closure runs once: it may be scaled in place.
       if (seed != 1) ScaleInPlace(dh.Get(), seed);

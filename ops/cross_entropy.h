@@ -44,7 +44,8 @@ struct CrossEntropyResult {
 // of parts), on the chunks or on the tokens beside. The gradient of the head would then need one
 // tensor for each leaf; instead it is made in backward, leaf by leaf, from h and two numbers of
 // each row ("loss.softmax"). That costs the logits once more (a third of the head's arithmetic) and
-// one chunk of logits of memory; no communication.
+// one chunk of logits of memory; no communication. With a group, backward starts from a power of
+// two (CHECKed): the sum over the group comes after it.
 CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const Tensor& labels,
                                 double scale, const CrossEntropyOptions& options = {});
 

@@ -5,8 +5,10 @@
 #include <cmath>
 
 #include "ops/elementwise.h"
+#include "ops/parallel_for.h"
 #include "tensor/tolerance.h"
 #include "tests/ops/op_case.h"
+#include "tests/ops/rank_threads.h"
 
 namespace choir {
 namespace {
@@ -199,6 +201,89 @@ TEST(BalanceLoss, NothingValidIsZero) {
   EXPECT_EQ(ScalarValue(LoadBalanceLoss(tape, routing, none).tensor()), 0);
   EXPECT_EQ(ScalarValue(SequenceBalanceLoss(tape, routing, none).tensor()), 0);
   EXPECT_EQ(ScalarValue(RouterZLoss(tape, logits, none).tensor()), 0);
+}
+
+struct Losses {
+  std::vector<double> values;   // sequence, load, z
+  std::vector<Tensor> dlogits;  // of each loss
+  int calls = 0;
+};
+
+// All three losses of rows [begin, end) of `logits`, of which padding is every fifth row.
+Losses RunRows(const Tensor& logits, std::pair<int64_t, int64_t> range, int64_t rows_per_sequence,
+               ThreadGroup* group) {
+  const auto [begin, end] = range;
+  std::vector<float> valid;
+  for (int64_t t = begin; t < end; ++t) valid.push_back(t % 5 == 2 ? 0 : 1);
+  Tensor bias = RandomFloats({kExperts}, "bias");
+  const RouterOptions options = Options(ScoreFunction::kSigmoid);
+  BalanceInput in = Input(Tensor::From<float>({end - begin}, valid), options);
+  in.rows_per_sequence = rows_per_sequence;
+  in.first_row = begin;
+  in.total_rows = logits.dim(0);
+  in.token_group = group;
+  Losses losses;
+  for (int which = 0; which < 3; ++which) {
+    Tape tape;
+    Var x = tape.Input(logits.Rows(begin, end - begin), true);
+    const Routing routing = Route(tape, x, bias, options);
+    Var loss = which == 0   ? SequenceBalanceLoss(tape, routing, in)
+               : which == 1 ? LoadBalanceLoss(tape, routing, in)
+                            : RouterZLoss(tape, x, in);
+    losses.values.push_back(ScalarValue(loss.tensor()));
+    tape.RunBackward(loss, ScalarTensor(1, {}));
+    losses.dlogits.push_back(x.grad()->grad);
+  }
+  if (group != nullptr) losses.calls = group->calls();
+  return losses;
+}
+
+// Sequences are cut anywhere; ranks may have parts of one or of several, or no row at all. All
+// gradients have the bits of one rank, on any number of ranks.
+TEST(BalanceLoss, TokensSpreadOverRanks) {
+  for (const auto& [rows, rows_per_sequence] :
+       {std::pair<int64_t, int64_t>(37, 37), std::pair<int64_t, int64_t>(36, 12),
+        std::pair<int64_t, int64_t>(6, 3)}) {
+    const Tensor logits = RandomFloats({rows, kExperts}, "logits");
+    const Losses whole = RunRows(logits, {0, rows}, rows_per_sequence, nullptr);
+    for (int ranks : {2, 3, 4, 8}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks, rows: " + std::to_string(rows));
+      std::vector<Losses> parts(static_cast<size_t>(ranks));
+      SetNumThreads(1);
+      RunRanks(ranks,
+               [&, rows = rows, per_sequence = rows_per_sequence](int r, ThreadGroup& group) {
+                 parts[static_cast<size_t>(r)] =
+                     RunRows(logits, {PieceBegin(rows, ranks, r), PieceBegin(rows, ranks, r + 1)},
+                             per_sequence, &group);
+               });
+      SetNumThreads(0);
+      for (size_t i = 0; i < 3; ++i) {
+        std::vector<Tensor> gradients;
+        double sum = 0;
+        for (const Losses& part : parts) {
+          gradients.push_back(part.dlogits[i]);
+          sum += part.values[i];
+          EXPECT_EQ(part.calls, 3);
+        }
+        ExpectSameBits(JoinRows(gradients), whole.dlogits[i]);
+        EXPECT_NEAR(sum, whole.values[i],
+                    ErrorBound(DType::kF32, rows * kExperts) * whole.values[i]);
+      }
+    }
+  }
+}
+
+TEST(BalanceLossDeathTest, RowsThatAreNotInTheMicrobatch) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Tape tape;
+  Var logits = tape.Input(Tensor::Zeros({4, kExperts}, {}));
+  EXPECT_DEATH(RouterZLoss(tape, logits, {.first_row = 3, .total_rows = 6}),
+               "4 rows from 3 on of 6");
+  const Routing routing = Route(tape, logits, {}, Options(ScoreFunction::kSigmoid));
+  BalanceInput in = Input({}, Options(ScoreFunction::kSigmoid));
+  EXPECT_DEATH(SequenceBalanceLoss(tape, routing, in), "0 rows in a sequence");
+  in.rows_per_sequence = 3;
+  EXPECT_DEATH(SequenceBalanceLoss(tape, routing, in), "4 rows in sequences of 3");
 }
 
 }  // namespace
