@@ -11,12 +11,12 @@
 namespace choir {
 namespace {
 
-constexpr std::array<std::pair<ScheduleKind, std::string_view>, 5> kNames{
-    {{ScheduleKind::kGpipe, "gpipe"},
-     {ScheduleKind::k1f1b, "1f1b"},
-     {ScheduleKind::kInterleaved, "interleaved"},
-     {ScheduleKind::kZeroBubble, "zero_bubble"},
-     {ScheduleKind::kDualPipeV, "dualpipev"}}};
+constexpr std::array<std::pair<PipelineKind, std::string_view>, 5> kNames{
+    {{PipelineKind::kGpipe, "gpipe"},
+     {PipelineKind::k1f1b, "1f1b"},
+     {PipelineKind::kInterleaved, "interleaved"},
+     {PipelineKind::kZeroBubble, "zero_bubble"},
+     {PipelineKind::kDualPipeV, "dualpipev"}}};
 
 bool IsForward(ActionKind kind) { return kind == ActionKind::kForward; }
 
@@ -27,7 +27,7 @@ absl::Status Refused(const ScheduleSpec& spec, const std::string& why) {
 
 }  // namespace
 
-std::string_view Name(ScheduleKind kind) {
+std::string_view Name(PipelineKind kind) {
   for (const auto& [known, name] : kNames) {
     if (known == kind) return name;
   }
@@ -35,7 +35,7 @@ std::string_view Name(ScheduleKind kind) {
   return {};
 }
 
-absl::StatusOr<ScheduleKind> ParseScheduleKind(std::string_view name) {
+absl::StatusOr<PipelineKind> ParsePipelineKind(std::string_view name) {
   std::string all;
   for (const auto& [kind, known] : kNames) {
     if (known == name) return kind;
@@ -55,13 +55,13 @@ absl::Status CheckSchedule(const ScheduleSpec& spec) {
     return Refused(spec, choir::StrCat(p, " ranks with ", v, " stages each are ", int64_t{p} * v,
                                        " stages; at most ", kMaxStages, " are possible"));
   }
-  if (spec.kind == ScheduleKind::kDualPipeV) {
+  if (spec.kind == PipelineKind::kDualPipeV) {
     if (v != 2) return Refused(spec, choir::StrCat("each rank has 2 stages, not ", v));
     if (m < 2 * p) {
       return Refused(spec, choir::StrCat(m, " microbatches are too few for ", p,
                                          " ranks: at least ", 2 * p, " are needed"));
     }
-  } else if (spec.kind != ScheduleKind::kInterleaved && v != 1) {
+  } else if (spec.kind != PipelineKind::kInterleaved && v != 1) {
     return Refused(spec,
                    choir::StrCat("each rank has 1 stage, not ", v, "; interleaved takes more"));
   }
@@ -70,7 +70,7 @@ absl::Status CheckSchedule(const ScheduleSpec& spec) {
 
 int StageOwner(const ScheduleSpec& spec, int stage) {
   CHECK(stage >= 0 && stage < spec.stages()) << "stage " << stage << " of " << spec.stages();
-  if (spec.kind == ScheduleKind::kDualPipeV && stage >= spec.ranks) {
+  if (spec.kind == PipelineKind::kDualPipeV && stage >= spec.ranks) {
     return 2 * spec.ranks - 1 - stage;
   }
   return stage % spec.ranks;
@@ -78,7 +78,7 @@ int StageOwner(const ScheduleSpec& spec, int stage) {
 
 std::vector<int> StagesOf(const ScheduleSpec& spec, int rank) {
   CHECK(rank >= 0 && rank < spec.ranks) << "rank " << rank << " of " << spec.ranks;
-  if (spec.kind == ScheduleKind::kDualPipeV) return {rank, 2 * spec.ranks - 1 - rank};
+  if (spec.kind == PipelineKind::kDualPipeV) return {rank, 2 * spec.ranks - 1 - rank};
   std::vector<int> stages;
   for (int chunk = 0; chunk < spec.chunks; ++chunk) stages.push_back(chunk * spec.ranks + rank);
   return stages;
@@ -96,14 +96,14 @@ std::vector<Action> RankActions(const ScheduleSpec& spec, int rank) {
   CHECK(status.ok()) << status.message();
   CHECK(rank >= 0 && rank < spec.ranks) << "rank " << rank << " of " << spec.ranks;
   switch (spec.kind) {
-    case ScheduleKind::kGpipe:
+    case PipelineKind::kGpipe:
       return internal::GpipeActions(spec, rank);
-    case ScheduleKind::k1f1b:
-    case ScheduleKind::kInterleaved:
+    case PipelineKind::k1f1b:
+    case PipelineKind::kInterleaved:
       return internal::InterleavedActions(spec, rank);
-    case ScheduleKind::kZeroBubble:
+    case PipelineKind::kZeroBubble:
       return internal::ZeroBubbleActions(spec, rank);
-    case ScheduleKind::kDualPipeV:
+    case PipelineKind::kDualPipeV:
       return internal::DualPipeVActions(spec, rank);
   }
   return {};
@@ -130,15 +130,15 @@ std::optional<double> ScheduleBubble(const ScheduleSpec& spec, const StageCosts&
   const int ramp = spec.ranks - 1, missing = std::max(0, spec.ranks - spec.microbatches);
   if (costs.send != 0) return std::nullopt;
   switch (spec.kind) {
-    case ScheduleKind::kGpipe:
-    case ScheduleKind::k1f1b:
+    case PipelineKind::kGpipe:
+    case PipelineKind::k1f1b:
       return ramp * (f + b + w);
-    case ScheduleKind::kInterleaved:
+    case PipelineKind::kInterleaved:
       return (ramp + missing * (spec.chunks - 1)) * (f + b + w);
-    case ScheduleKind::kZeroBubble:
+    case PipelineKind::kZeroBubble:
       if (w > std::min(f, b)) return std::nullopt;
       return ramp * (f + b - w) + missing * w;
-    case ScheduleKind::kDualPipeV:
+    case PipelineKind::kDualPipeV:
       if (costs.pair) {
         if (f != b || f != w || *costs.pair != f + b + w) return std::nullopt;
         return ramp * (*costs.pair + b + w - 3 * w);
@@ -152,14 +152,14 @@ std::optional<double> ScheduleBubble(const ScheduleSpec& spec, const StageCosts&
 int64_t MaxInFlight(const ScheduleSpec& spec, int rank) {
   const int64_t m = spec.microbatches, p = spec.ranks, v = spec.chunks;
   switch (spec.kind) {
-    case ScheduleKind::kGpipe:
+    case PipelineKind::kGpipe:
       return p == 1 ? 1 : m;
-    case ScheduleKind::k1f1b:
-    case ScheduleKind::kInterleaved:
+    case PipelineKind::k1f1b:
+    case PipelineKind::kInterleaved:
       return std::min<int64_t>(m * v, internal::WarmupForwards(spec, rank) + 1);
-    case ScheduleKind::kZeroBubble:
+    case PipelineKind::kZeroBubble:
       return std::min(m, p);
-    case ScheduleKind::kDualPipeV:
+    case PipelineKind::kDualPipeV:
       return 2 * p + 1;
   }
   return 0;

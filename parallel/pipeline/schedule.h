@@ -41,7 +41,7 @@
 
 namespace choir {
 
-enum class ScheduleKind : uint8_t {
+enum class PipelineKind : uint8_t {
   kGpipe,        // all forward passes, then all backward passes (Huang et al. 2019). With one rank:
                  // plain accumulation, each backward pass behind its forward pass
   k1f1b,         // one forward, one backward (Narayanan et al. 2021a, PipeDream-flush)
@@ -54,12 +54,12 @@ enum class ScheduleKind : uint8_t {
               // stages r and 2P - 1 - r, a forward pass of one chunk is paired with a backward
               // pass of the other. M >= 2P
 };
-std::string_view Name(ScheduleKind kind);  // "gpipe", "1f1b", "interleaved", ...
+std::string_view Name(PipelineKind kind);  // "gpipe", "1f1b", "interleaved", ...
 // An error lists the names.
-absl::StatusOr<ScheduleKind> ParseScheduleKind(std::string_view name);
+absl::StatusOr<PipelineKind> ParsePipelineKind(std::string_view name);
 
 struct ScheduleSpec {
-  ScheduleKind kind = ScheduleKind::k1f1b;
+  PipelineKind kind = PipelineKind::k1f1b;
   int ranks = 1;   // P, along the pipe axis
   int chunks = 1;  // V, stages of each rank
   int microbatches = 1;

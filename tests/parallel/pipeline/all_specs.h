@@ -15,11 +15,11 @@ inline std::vector<ScheduleSpec> AllSpecs(int max_ranks) {
   std::vector<ScheduleSpec> specs;
   for (int ranks = 1; ranks <= max_ranks; ++ranks) {
     for (int m = 1; m <= 4 * ranks; ++m) {
-      specs.push_back({ScheduleKind::kGpipe, ranks, 1, m});
-      specs.push_back({ScheduleKind::k1f1b, ranks, 1, m});
-      specs.push_back({ScheduleKind::kZeroBubble, ranks, 1, m});
-      for (int v = 1; v <= 4; ++v) specs.push_back({ScheduleKind::kInterleaved, ranks, v, m});
-      if (m >= 2 * ranks) specs.push_back({ScheduleKind::kDualPipeV, ranks, 2, m});
+      specs.push_back({PipelineKind::kGpipe, ranks, 1, m});
+      specs.push_back({PipelineKind::k1f1b, ranks, 1, m});
+      specs.push_back({PipelineKind::kZeroBubble, ranks, 1, m});
+      for (int v = 1; v <= 4; ++v) specs.push_back({PipelineKind::kInterleaved, ranks, v, m});
+      if (m >= 2 * ranks) specs.push_back({PipelineKind::kDualPipeV, ranks, 2, m});
     }
   }
   return specs;

@@ -85,7 +85,7 @@ TEST(ScheduleCheckTest, TimesAreThoseOfAClockThatTicks) {
 }
 
 TEST(ScheduleCheckTest, PeakCountsFromForwardToTheLastOfBackward) {
-  const ScheduleSpec spec{ScheduleKind::kZeroBubble, 1, 1, 3};
+  const ScheduleSpec spec{PipelineKind::kZeroBubble, 1, 1, 3};
   using enum ActionKind;
   const ActionLists lists = {{{kForward, 0, 0},
                               {kBackwardInput, 0, 0},
@@ -104,7 +104,7 @@ TEST(ScheduleCheckTest, PeakCountsFromForwardToTheLastOfBackward) {
 }
 
 TEST(ScheduleCheckTest, BlockedActionsAreNamedWithWhatTheyWaitFor) {
-  const ScheduleSpec spec{ScheduleKind::k1f1b, 2, 1, 2};
+  const ScheduleSpec spec{PipelineKind::k1f1b, 2, 1, 2};
   ActionLists lists = AllActions(spec);
   // Rank 0 wants its first gradient before it has fed the microbatch that rank 1 wants first.
   std::swap(lists[0][1], lists[0][2]);  // F0 B0 F1 B1
@@ -124,7 +124,7 @@ TEST(ScheduleCheckTest, BlockedActionsAreNamedWithWhatTheyWaitFor) {
 }
 
 TEST(ScheduleCheckTest, WorkBeforeItsOwnPassIsBlocked) {
-  const ScheduleSpec spec{ScheduleKind::kZeroBubble, 1, 1, 1};
+  const ScheduleSpec spec{PipelineKind::kZeroBubble, 1, 1, 1};
   using enum ActionKind;
   const ScheduleRun weight =
       RunSchedule(spec, {{{kForward, 0, 0}, {kBackwardWeight, 0, 0}, {kBackwardInput, 0, 0}}}, {});
@@ -134,7 +134,7 @@ TEST(ScheduleCheckTest, WorkBeforeItsOwnPassIsBlocked) {
 }
 
 TEST(ScheduleCheckTest, PairedActionsRunAsOne) {
-  const ScheduleSpec spec{ScheduleKind::kDualPipeV, 1, 2, 3};
+  const ScheduleSpec spec{PipelineKind::kDualPipeV, 1, 2, 3};
   // P = 1 never waits: 3 microbatches of 2 chunks, one pass of each 1 + 2 long; every pair takes 2
   // instead of 3.
   const ActionLists lists = AllActions(spec);

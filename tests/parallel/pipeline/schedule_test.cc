@@ -108,16 +108,16 @@ TEST(ScheduleTest, BubbleIsTheFormulaForOtherCosts) {
   const std::vector<StageCosts> light_weights = {{3, 2, 1}, {2, 5, 2}, {1, 4, 0}};  // W <= F, B
   const std::vector<StageCosts> light_inputs = {{3, 1, 2}, {4, 4, 6}, {5, 3, 3}};   // for dualpipev
   for (const ScheduleSpec& spec : AllSpecs(6)) {
-    const auto& costs = spec.kind == ScheduleKind::kZeroBubble  ? light_weights
-                        : spec.kind == ScheduleKind::kDualPipeV ? light_inputs
+    const auto& costs = spec.kind == PipelineKind::kZeroBubble  ? light_weights
+                        : spec.kind == PipelineKind::kDualPipeV ? light_inputs
                                                                 : any;
     for (const StageCosts& c : costs) ExpectBubble(spec, c);
   }
 }
 
 TEST(ScheduleTest, NoFormulaIsClaimedOutsideItsRange) {
-  const ScheduleSpec zero{ScheduleKind::kZeroBubble, 4, 1, 8};
-  const ScheduleSpec dual{ScheduleKind::kDualPipeV, 4, 2, 8};
+  const ScheduleSpec zero{PipelineKind::kZeroBubble, 4, 1, 8};
+  const ScheduleSpec dual{PipelineKind::kDualPipeV, 4, 2, 8};
   EXPECT_FALSE(ScheduleBubble(zero, {.forward = 1, .backward_input = 1, .backward_weight = 2}));
   EXPECT_FALSE(ScheduleBubble(dual, {.forward = 1, .backward_input = 2, .backward_weight = 2}));
   EXPECT_FALSE(ScheduleBubble(zero, {.send = 1}));
@@ -126,16 +126,16 @@ TEST(ScheduleTest, NoFormulaIsClaimedOutsideItsRange) {
 
 TEST(ScheduleTest, PairedDualPipeVHasThePublishedBubble) {
   for (const ScheduleSpec& spec : AllSpecs(8)) {
-    if (spec.kind == ScheduleKind::kDualPipeV) ExpectBubble(spec, {.pair = 3});
+    if (spec.kind == PipelineKind::kDualPipeV) ExpectBubble(spec, {.pair = 3});
   }
-  EXPECT_EQ(ScheduleBubble({ScheduleKind::kDualPipeV, 8, 2, 20}, {.pair = 3}), 14);
+  EXPECT_EQ(ScheduleBubble({PipelineKind::kDualPipeV, 8, 2, 20}, {.pair = 3}), 14);
 }
 
 TEST(ScheduleTest, WithoutCostlyWeightsSplittingNeverWaitsLonger) {
   for (const ScheduleSpec& spec : AllSpecs(8)) {
-    if (spec.kind != ScheduleKind::kZeroBubble) continue;
+    if (spec.kind != PipelineKind::kZeroBubble) continue;
     ScheduleSpec whole = spec;
-    whole.kind = ScheduleKind::k1f1b;
+    whole.kind = PipelineKind::k1f1b;
     for (const StageCosts& costs : {StageCosts{}, StageCosts{2, 3, 4, 1}, StageCosts{1, 2, 2, 3}}) {
       const ScheduleRun split = RunSchedule(spec, AllActions(spec), costs);
       ASSERT_FALSE(split.deadlock());
@@ -167,21 +167,21 @@ std::string Line(const ScheduleSpec& spec, int rank) {
 }
 
 TEST(ScheduleTest, SmallSchedulesAreThoseOfThePapers) {
-  EXPECT_EQ(Line({ScheduleKind::kGpipe, 1, 1, 3}, 0), "F0.0 B0.0 F0.1 B0.1 F0.2 B0.2");
-  EXPECT_EQ(Line({ScheduleKind::kGpipe, 2, 1, 2}, 1), "F1.0 F1.1 B1.0 B1.1");
-  EXPECT_EQ(Line({ScheduleKind::k1f1b, 2, 1, 3}, 0), "F0.0 F0.1 B0.0 F0.2 B0.1 B0.2");
-  EXPECT_EQ(Line({ScheduleKind::k1f1b, 2, 1, 3}, 1), "F1.0 B1.0 F1.1 B1.1 F1.2 B1.2");
-  EXPECT_EQ(Line({ScheduleKind::kInterleaved, 2, 2, 2}, 0),
+  EXPECT_EQ(Line({PipelineKind::kGpipe, 1, 1, 3}, 0), "F0.0 B0.0 F0.1 B0.1 F0.2 B0.2");
+  EXPECT_EQ(Line({PipelineKind::kGpipe, 2, 1, 2}, 1), "F1.0 F1.1 B1.0 B1.1");
+  EXPECT_EQ(Line({PipelineKind::k1f1b, 2, 1, 3}, 0), "F0.0 F0.1 B0.0 F0.2 B0.1 B0.2");
+  EXPECT_EQ(Line({PipelineKind::k1f1b, 2, 1, 3}, 1), "F1.0 B1.0 F1.1 B1.1 F1.2 B1.2");
+  EXPECT_EQ(Line({PipelineKind::kInterleaved, 2, 2, 2}, 0),
             "F0.0 F0.1 F2.0 F2.1 B2.0 B2.1 B0.0 B0.1");
-  EXPECT_EQ(Line({ScheduleKind::kInterleaved, 2, 2, 2}, 1),
+  EXPECT_EQ(Line({PipelineKind::kInterleaved, 2, 2, 2}, 1),
             "F1.0 F1.1 F3.0 B3.0 F3.1 B3.1 B1.0 B1.1");
-  EXPECT_EQ(Line({ScheduleKind::kZeroBubble, 2, 1, 3}, 0),
+  EXPECT_EQ(Line({PipelineKind::kZeroBubble, 2, 1, 3}, 0),
             "F0.0 F0.1 I0.0 W0.0 F0.2 I0.1 W0.1 I0.2 W0.2");
-  EXPECT_EQ(Line({ScheduleKind::kZeroBubble, 2, 1, 3}, 1),
+  EXPECT_EQ(Line({PipelineKind::kZeroBubble, 2, 1, 3}, 1),
             "F1.0 I1.0 F1.1 I1.1 W1.0 F1.2 I1.2 W1.1 W1.2");
-  EXPECT_EQ(Line({ScheduleKind::kDualPipeV, 1, 2, 2}, 0),
+  EXPECT_EQ(Line({PipelineKind::kDualPipeV, 1, 2, 2}, 0),
             "F0.0 F1.0 F0.1 B1.0 F1.1 B0.0 B1.1 I0.1 W0.1");
-  EXPECT_EQ(Line({ScheduleKind::kDualPipeV, 2, 2, 4}, 0),
+  EXPECT_EQ(Line({PipelineKind::kDualPipeV, 2, 2, 4}, 0),
             "F0.0 F0.1 F0.2 F3.0 I3.0 W3.0 F3.1 F0.3 B3.1 F3.2 B0.0 B3.2 F3.3 B0.1 "
             "B3.3 I0.2 W0.2 I0.3 W0.3");
 }
@@ -233,23 +233,23 @@ TEST(ScheduleTest, RefusedWithTheNumbers) {
   auto message = [](const ScheduleSpec& spec) {
     return std::string(CheckSchedule(spec).message());
   };
-  EXPECT_THAT(message({ScheduleKind::kDualPipeV, 4, 2, 7}),
+  EXPECT_THAT(message({PipelineKind::kDualPipeV, 4, 2, 7}),
               HasSubstr("7 microbatches are too few for 4 ranks: at least 8 are needed"));
-  EXPECT_THAT(message({ScheduleKind::kDualPipeV, 4, 1, 8}), HasSubstr("2 stages, not 1"));
-  EXPECT_THAT(message({ScheduleKind::kZeroBubble, 4, 2, 8}), HasSubstr("1 stage, not 2"));
-  EXPECT_THAT(message({ScheduleKind::k1f1b, 0, 1, 8}), HasSubstr("0 ranks"));
-  EXPECT_THAT(message({ScheduleKind::kInterleaved, 4, 2, 0}), HasSubstr("0 microbatches"));
-  EXPECT_THAT(message({ScheduleKind::kInterleaved, 1 << 20, 1 << 20, 1}), HasSubstr("at most"));
-  EXPECT_TRUE(CheckSchedule({ScheduleKind::kDualPipeV, 4, 2, 8}).ok());
+  EXPECT_THAT(message({PipelineKind::kDualPipeV, 4, 1, 8}), HasSubstr("2 stages, not 1"));
+  EXPECT_THAT(message({PipelineKind::kZeroBubble, 4, 2, 8}), HasSubstr("1 stage, not 2"));
+  EXPECT_THAT(message({PipelineKind::k1f1b, 0, 1, 8}), HasSubstr("0 ranks"));
+  EXPECT_THAT(message({PipelineKind::kInterleaved, 4, 2, 0}), HasSubstr("0 microbatches"));
+  EXPECT_THAT(message({PipelineKind::kInterleaved, 1 << 20, 1 << 20, 1}), HasSubstr("at most"));
+  EXPECT_TRUE(CheckSchedule({PipelineKind::kDualPipeV, 4, 2, 8}).ok());
 }
 
 TEST(ScheduleTest, NamesReadBack) {
   for (const ScheduleSpec& spec : AllSpecs(2)) {
-    const auto kind = ParseScheduleKind(Name(spec.kind));
+    const auto kind = ParsePipelineKind(Name(spec.kind));
     ASSERT_TRUE(kind.ok());
     EXPECT_EQ(*kind, spec.kind);
   }
-  const auto unknown = ParseScheduleKind("1f2b");
+  const auto unknown = ParsePipelineKind("1f2b");
   EXPECT_THAT(std::string(unknown.status().message()),
               HasSubstr("gpipe, 1f1b, interleaved, zero_bubble, dualpipev"));
 }
