@@ -168,8 +168,13 @@ struct Outcome {
 
 // Every rank a thread.
 Outcome RunThreads(const ScheduleSpec& spec) {
-  PostOffice office;
   Outcome outcome;
+  const ScheduleRun paper = RunSchedule(spec, AllActions(spec), {});
+  if (paper.deadlock()) {  // else the threads would wait for ever
+    ADD_FAILURE() << Describe(spec) << "\n" << paper.DescribeBlocked();
+    return outcome;
+  }
+  PostOffice office;
   outcome.logs.resize(static_cast<size_t>(spec.ranks));
   std::vector<std::unique_ptr<FakeStages>> stages;
   for (auto& log : outcome.logs) stages.push_back(std::make_unique<FakeStages>(spec, log));
@@ -199,7 +204,7 @@ TEST(RunnerThreadTest, GradientsAreThoseOfOneRankWithoutAPipeline) {
   for (const ScheduleSpec& spec : AllSpecs(4)) {
     SCOPED_TRACE(Describe(spec));
     const Outcome outcome = RunThreads(spec);
-    EXPECT_EQ(outcome.gradients, PlainGradients(spec.stages(), spec.microbatches));
+    ASSERT_EQ(outcome.gradients, PlainGradients(spec.stages(), spec.microbatches));
     // Both ways at the turn of the V, or everywhere with one rank.
     const bool turn = spec.kind == PipelineKind::kDualPipeV;
     const int inside = spec.ranks == 1 ? spec.stages() - 1 : turn ? 1 : 0;
@@ -210,6 +215,7 @@ TEST(RunnerThreadTest, GradientsAreThoseOfOneRankWithoutAPipeline) {
 TEST(RunnerThreadTest, ActionsRunInTheirOrder) {
   for (const ScheduleSpec& spec : AllSpecs(3)) {
     const Outcome outcome = RunThreads(spec);
+    ASSERT_FALSE(testing::Test::HasFailure());
     for (int rank = 0; rank < spec.ranks; ++rank) {
       std::vector<std::string> expected, actual;
       for (const Action& a : RankActions(spec, rank)) {
@@ -226,6 +232,7 @@ TEST(RunnerThreadTest, ActionsRunInTheirOrder) {
 
 TEST(RunnerThreadTest, ReceivesArePostedOneActionAhead) {
   const Outcome outcome = RunThreads({PipelineKind::k1f1b, 2, 1, 2});
+  ASSERT_EQ(outcome.logs.size(), 2u);
   EXPECT_EQ(outcome.logs[0],
             (std::vector<std::string>{"receive from 1", "F0.0", "send to 1", "F0.1", "send to 1",
                                       "receive from 1", "B0.0", "B0.1"}));
