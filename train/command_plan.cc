@@ -76,18 +76,18 @@ std::string Percent(double part, double whole) {
 
 std::string Text(const SchedulePlan& plan, int columns) {
   const ScheduleSpec& spec = plan.spec;
-  std::string text = choir::StrCat(Name(spec.kind), ": ", spec.ranks, " ranks, ", spec.chunks,
-                                   " stages each, ", spec.microbatches, " microbatches\n\n");
+  std::string text = choir::StrCat(Name(spec.kind), ": stages per rank ", spec.chunks, ", ranks ",
+                                   spec.ranks, ", microbatches ", spec.microbatches, "\n\n");
   text += ScheduleChart(spec, plan.lists, plan.run, columns);
-  text += "\nF forward, B backward, I input gradients, W weight gradients of a microbatch";
-  text += spec.chunks > 1 ? "; a letter for each stage of a rank\n" : "\n";
-  text += "Time: F = I = W = 1, B = 2, sends take none\n\n";
+  text += "\nF forward, B backward, I input gradients, W weight gradients of a microbatch\n";
+  if (spec.chunks > 1) text += "a, b, ... the stages of a rank\n";
+  text += "Times F = I = W = 1, B = 2, sends none; activations held are of a stage each\n\n";
   text += choir::StrCat("step      ", plan.run.makespan, "\n");
   const double makespan = plan.run.makespan;
   for (int r = 0; r < spec.ranks; ++r) {
     const ScheduleRun::Rank& rank = plan.run.ranks[static_cast<size_t>(r)];
     text += choir::StrCat("rank ", r, "    idle ", rank.idle, " (", Percent(rank.idle, makespan),
-                          "), holds ", rank.peak_in_flight, " activations of a stage; layers");
+                          "), activations held ", rank.peak_in_flight, ", layers");
     for (int stage : StagesOf(spec, r)) {
       const StageLayers& layers = plan.layers[static_cast<size_t>(stage)];
       text += choir::StrCat(" [", layers.begin, ", ", layers.end, ")");

@@ -157,7 +157,7 @@ std::vector<Action> DualPipeVActions(const ScheduleSpec& spec, int rank) {
     writer.Forward(1);
   }
   // Steady: every forward pass beside a backward pass of the other chunk. The very first on the
-  // rank of the turn run one by one, as the other ranks wait for both.
+  // rank of the turn are no pair, as published: the ranks above wait for that gradient.
   for (int i = 0; i < spec.microbatches - 2 * spec.ranks + rank + 1; ++i) {
     writer.ForwardAndBackward(0, 1, i > 0 || below > 0);
     writer.ForwardAndBackward(1, 0);
