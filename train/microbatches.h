@@ -52,7 +52,7 @@ class Microbatches : public StageWork {
   void WeightGrad(int stage, int microbatch) override;
 
   // Shape of the tensor between stages, for `microbatch` of this rank.
-  Shape HandoverShape(int microbatch) const override;
+  Shape HandoverShape(int microbatch) const;
   // Called when the last forward pass of the step has run.
   std::function<void()> on_forwards_done;
   // Called between kernels.

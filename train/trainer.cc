@@ -152,7 +152,14 @@ void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
 
   gradients_->Begin(tree);
   microbatches_.Begin(batch, share, *tree, sums);
-  RunPipeline(schedule, place_, microbatches_);
+  const int pipe_rank = place_.Coord(Axis::kPipe);
+  RunActions(
+      schedule, RankActions(schedule, pipe_rank),
+      schedule.ranks > 1 ? &place_.Group(Axis::kPipe) : nullptr,
+      [this](const Handover& h) {
+        return BoundaryTensor{microbatches_.HandoverShape(h.microbatch), kModelOptions};
+      },
+      microbatches_);
   gradients_->Finish();
   AddTiedGradients();
   sums.AllReduce(place_);

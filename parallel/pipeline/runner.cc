@@ -18,7 +18,7 @@ constexpr int kTags = 1 << 16;  // of a Communicator
 // The tensors between this rank's actions and the other stages.
 class Exchange {
  public:
-  Exchange(const ScheduleSpec& spec, std::span<const Action> actions, Communicator& pipe,
+  Exchange(const ScheduleSpec& spec, std::span<const Action> actions, Communicator* pipe,
            const BoundaryFunction& boundary)
       : spec_(spec), actions_(actions), pipe_(pipe), boundary_(boundary) {}
 
@@ -27,10 +27,10 @@ class Exchange {
     for (; next_ < actions_.size() && (next_ <= i || !PostedBeyond(i)); ++next_) {
       const auto input = InputOf(spec_, actions_[next_]);
       if (!input || input->from == input->to) continue;
-      CHECK(input->to == pipe_.rank()) << ToString(actions_[next_]) << " on rank " << pipe_.rank();
+      CHECK(input->to == pipe_->rank()) << ToString(actions_[next_]) << " on rank " << pipe_->rank();
       const BoundaryTensor expected = boundary_(*input);
       Tensor tensor = Tensor::Empty(expected.shape, expected.options);
-      Event event = pipe_.Recv(tensor, input->from, HandoverTag(spec_, *input));
+      Event event = pipe_->Recv(tensor, input->from, HandoverTag(spec_, *input));
       receives_.push_back({next_, std::move(tensor), std::move(event)});
     }
   }
@@ -65,7 +65,7 @@ class Exchange {
       local_.emplace(Key(*output), std::move(tensor));
       return;
     }
-    Event event = pipe_.Send(tensor, output->to, HandoverTag(spec_, *output));
+    Event event = pipe_->Send(tensor, output->to, HandoverTag(spec_, *output));
     sends_.push_back({std::move(tensor), std::move(event)});
   }
 
@@ -97,7 +97,7 @@ class Exchange {
 
   const ScheduleSpec& spec_;
   std::span<const Action> actions_;
-  Communicator& pipe_;
+  Communicator* pipe_;
   const BoundaryFunction& boundary_;
   size_t next_ = 0;                 // first action whose receive was not looked at
   std::deque<Receiving> receives_;  // in the order of the actions
@@ -114,9 +114,9 @@ int HandoverTag(const ScheduleSpec& spec, const Handover& handover) {
   return (2 * handover.stage + (handover.gradient ? 1 : 0)) * window + handover.microbatch % window;
 }
 
-void RunActions(const ScheduleSpec& spec, std::span<const Action> actions, Communicator& pipe,
+void RunActions(const ScheduleSpec& spec, std::span<const Action> actions, Communicator* pipe,
                 const BoundaryFunction& boundary, StageWork& work) {
-  CHECK(pipe.size() == spec.ranks);
+  CHECK((pipe != nullptr ? pipe->size() : 1) == spec.ranks);
   Exchange exchange(spec, actions, pipe, boundary);
   for (size_t i = 0; i < actions.size(); ++i) {
     const auto& [kind, stage, microbatch, paired] = actions[i];

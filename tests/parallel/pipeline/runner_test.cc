@@ -185,7 +185,7 @@ Outcome RunThreads(const ScheduleSpec& spec) {
         const auto r = static_cast<size_t>(rank);
         PostCommunicator pipe(office, rank, spec.ranks, outcome.logs[r]);
         const std::vector<Action> actions = RankActions(spec, rank);
-        RunActions(spec, actions, pipe, Boundary, *stages[r]);
+        RunActions(spec, actions, &pipe, Boundary, *stages[r]);
       });
     }
   }
@@ -266,7 +266,7 @@ void RunAlone(const ScheduleSpec& spec, const std::vector<Action>& actions,
   std::vector<std::string> log;
   PostCommunicator pipe(office, 0, 1, log);
   FakeStages stages(spec, log);
-  RunActions(spec, actions, pipe, boundary, stages);
+  RunActions(spec, actions, &pipe, boundary, stages);
 }
 
 TEST(RunnerDeathTest, WrongTensorsAndListsAreNamed) {
