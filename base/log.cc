@@ -4,18 +4,24 @@
 #include <spdlog/sinks/dist_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "base/status.h"
 
 namespace choir {
 namespace {
 
-std::atomic<int> log_rank = 0;
-std::atomic<int> log_world = 1;
+struct Place {
+  int rank = 0, world = 1;
+};
+// Of threads without one of their own: that of the main thread, in one word.
+std::atomic<Place> process_place;
+thread_local std::optional<Place> thread_place;
 std::atomic<int64_t> log_step = 0;
 
 // Never destroyed: a message from a static destructor must still be printed.
@@ -51,13 +57,16 @@ void Log(spdlog::level::level_enum level, const std::string& message) {
 }  // namespace
 
 void SetLogContext(int rank, int world) {
-  log_rank = rank;
-  log_world = world;
+  thread_place = Place{rank, world};
+  if (gettid() == getpid()) process_place = *thread_place;
 }
 
 void SetLogStep(int64_t step) { log_step = step; }
 
-LogContext GetLogContext() { return {log_rank, log_world, log_step}; }
+LogContext GetLogContext() {
+  const Place place = thread_place.value_or(process_place.load());
+  return {place.rank, place.world, log_step};
+}
 
 void LogInfo(const std::string& message) { Log(spdlog::level::info, message); }
 void LogWarning(const std::string& message) { Log(spdlog::level::warn, message); }

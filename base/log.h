@@ -12,13 +12,15 @@
 
 namespace choir {
 
-// Who speaks: this process' place in the job and the step it works on.
+// Who speaks: the place in the job and the step it works on.
 struct LogContext {
   int rank = 0;
   int world = 1;
   int64_t step = 0;
 };
 
+// For this thread; from the main thread also for all threads that never say who they are. (Ranks
+// are processes, or threads of one.)
 void SetLogContext(int rank, int world);
 void SetLogStep(int64_t step);
 LogContext GetLogContext();

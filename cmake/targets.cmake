@@ -1,5 +1,6 @@
 # choir_library(NAME [ROOMS folders...] [DEPS targets...]): a library of every .cc (and, with CUDA,
-# .cu) file in the current folder and the named ones inside it, except main.cc. One with .cu files is linked with the CUDA runtime and cuBLAS.
+# .cu) file in the current folder and the named ones inside it, except main.cc. One with .cu files
+# is linked with the CUDA runtime and cuBLAS.
 function(choir_library name)
   cmake_parse_arguments(ARG "" "" "ROOMS;DEPS" ${ARGN})
   set(patterns *.cc)
@@ -21,10 +22,16 @@ function(choir_library name)
   endif()
 endfunction()
 
-# choir_test(FOLDER [DEPS targets...]): one program of every *_test.cc in the current folder.
+# choir_test(FOLDER [ROOMS folders...] [DEPS targets...]): one program of every *.cc in the current
+# folder and the named ones inside it.
 function(choir_test name)
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  cmake_parse_arguments(ARG "" "" "ROOMS;DEPS" ${ARGN})
+  set(patterns *.cc)
+  foreach(room ${ARG_ROOMS})
+    list(APPEND patterns ${room}/*.cc)
+  endforeach()
+  list(TRANSFORM patterns PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   if(NOT sources)
     return()
   endif()

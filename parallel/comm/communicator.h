@@ -6,6 +6,9 @@
 // Event::Wait, Event::Done and World::Progress, which the tape calls between kernels. All members
 // of a group call the same collectives of it in the same order, which never depends on data.
 //
+// Staging memory of sums is bounded by a constant for each outstanding call and kept by the world;
+// like the buffers inside MPI it is in no MemoryLedger.
+//
 // Sums have one order, which depends on the group's size alone: see SumOrder. Elements: f64, f32
 // (bf16 and f16 for calls that do not sum; i32 for all). Counts may exceed 2^31. On meta tensors
 // nothing is sent, only counted.
@@ -41,6 +44,8 @@ class Event {
     virtual bool Poll() = 0;
     // What is waited for, for reports of hangs.
     virtual std::string Describe() const = 0;
+    // Called now and then with the seconds spent in Wait; ends the job when they are too many.
+    virtual void Overdue(double /*seconds*/) {}
   };
 
   Event() = default;
@@ -110,6 +115,11 @@ struct WorldOptions {
   bool check = false;
   // Seconds that Wait allows; then the job ends with a report.
   double timeout_s = 600;
+  // Longer messages are cut. MPI counts bytes with an int.
+  int64_t max_message_bytes = int64_t{1} << 30;
+  // Of ranks that are threads (RunLocal): ranks of one emulated node; 0: all. Under MPI the size
+  // is found out.
+  int local_node_size = 0;
 };
 
 // All ranks of a job, as one of them sees it. One thread per World.
@@ -123,9 +133,9 @@ class World {
   int node_size() const { return node_size_; }
   const WorldOptions& options() const { return options_; }
 
-  // The group of `ranks` (this one among them; in the order of the group). All members ask for
-  // their groups in the same order. Owned by the world; the same ranks and name give the same
-  // object.
+  // The group of `ranks` (this one among them; in the order of the group). Any two ranks ask for
+  // the groups that hold both in the same order; nothing is sent. Owned by the world; the same
+  // ranks and name give the same object.
   virtual Communicator& Group(std::span<const int> ranks, const std::string& name) = 0;
   // Advances everything outstanding without blocking.
   virtual void Progress() = 0;
