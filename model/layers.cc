@@ -121,18 +121,20 @@ Var MixtureOfExperts::Forward(Tape& tape, const Var& x, const BlockInput& input,
 
 void MixtureOfExperts::AddLosses(Tape& tape, const Var& logits, const Routing& routing,
                                  const BlockInput& input, RoutingReport& report) const {
-  const double share = input.batch_share;
+  BalanceInput balance{.valid = input.valid, .options = options};
+  balance.rows_per_sequence = logits.dim(0) / input.rows;
+  auto weighted = [&](double coefficient) -> const BalanceInput& {
+    balance.coefficient = coefficient * input.batch_share;
+    return balance;
+  };
   if (config.sequence_loss > 0) {
-    report.losses.push_back(SequenceBalanceLoss(tape, routing, logits.dim(0) / input.rows,
-                                                input.valid, config.sequence_loss * share,
-                                                options));
+    report.losses.push_back(SequenceBalanceLoss(tape, routing, weighted(config.sequence_loss)));
   }
   if (config.balance_loss > 0) {
-    report.losses.push_back(
-        LoadBalanceLoss(tape, routing, input.valid, config.balance_loss * share, options));
+    report.losses.push_back(LoadBalanceLoss(tape, routing, weighted(config.balance_loss)));
   }
   if (config.z_loss > 0) {
-    report.losses.push_back(RouterZLoss(tape, logits, input.valid, config.z_loss * share));
+    report.losses.push_back(RouterZLoss(tape, logits, weighted(config.z_loss)));
   }
 }
 
