@@ -51,6 +51,12 @@ void GradTree::AddNode(Node node) {
   CHECK(index >= 0 && index < int64_t{1} << level) << index << " at level " << level;
   CHECK(!shape_->Empty(level, index)) << "node " << index << " at level " << level << " is empty";
   for (; level > 0; --level, index /= 2) {
+    if (rank_levels_ > 0 && level == shape_->microbatch_level() + rank_levels_) {
+      sum_(sum);
+      level -= rank_levels_;
+      index >>= rank_levels_;
+      if (level == 0) break;
+    }
     const auto sibling = waiting_.find({level, index ^ 1});
     if (sibling != waiting_.end()) {
       AddInto(sum, sibling->second);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
@@ -26,6 +27,8 @@ class LeafTree {
   LeafTree(int64_t microbatches, int64_t chunks, int64_t outer = 1);
 
   int levels() const { return outer_levels_ + microbatch_levels_ + chunk_levels_; }
+  // The level whose nodes are microbatches (of one outer index).
+  int microbatch_level() const { return outer_levels_ + microbatch_levels_; }
   int64_t microbatches() const { return microbatches_; }
   int64_t chunks() const { return chunks_; }
   int64_t outer() const { return outer_; }
@@ -51,6 +54,14 @@ class GradTree {
 
   explicit GradTree(std::shared_ptr<const LeafTree> shape) : shape_(std::move(shape)) {}
 
+  // For gradients of microbatches whose tokens are spread over 2^`levels` ranks, each with as many
+  // neighbouring chunks: as soon as a rank's part of a microbatch is complete, `sum` adds up those of
+  // all ranks (in place, as a balanced binary tree in their order; it may block).
+  void SumOverRanks(int levels, std::function<void(const Tensor&)> sum) {
+    rank_levels_ = levels;
+    sum_ = std::move(sum);
+  }
+
   // Adds the gradient of one leaf; takes over `grad` (its only owner). Leaves come in any order,
   // each once: siblings are added as soon as both are there.
   void Add(int64_t leaf, Tensor grad);
@@ -65,6 +76,8 @@ class GradTree {
  private:
   std::shared_ptr<const LeafTree> shape_;
   std::map<std::pair<int, int64_t>, Tensor> waiting_;  // by (level, index)
+  int rank_levels_ = 0;
+  std::function<void(const Tensor&)> sum_;
 };
 
 }  // namespace choir

@@ -17,6 +17,8 @@ constexpr AxisSet kGroups[] = {
     kDenseAxes,
     {Axis::kExpert, Axis::kExpertTensor},
     Axis::kExpertData,
+    Axis::kExpertContext,
+    {Axis::kExpertData, Axis::kExpertContext},
 };
 
 class CommunicatorRanks : public RankGroup {

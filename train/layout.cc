@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "parallel/mesh/layout_search.h"
+#include "parallel/place.h"
 
 namespace choir {
 namespace {
@@ -122,6 +123,11 @@ absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
                                                .stages = layout.schedule.stages(),
                                                .counts = p.layers_per_stage}));
   return layout;
+}
+
+WorldOptions WorldOptionsOf(const RunConfig& config) {
+  return {SumOrderOf(config.numerics), config.parallel.check_collectives,
+          config.parallel.timeout_s};
 }
 
 std::string Describe(const RunLayout& layout) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "parallel/comm/communicator.h"
 #include "parallel/mesh/degrees.h"
 #include "parallel/pipeline/schedule.h"
 #include "parallel/pipeline/stage_layers.h"
@@ -28,6 +29,9 @@ struct RunLayout {
 // InvalidArgument with every rule that is broken, the numbers, and layouts that would do. `config`
 // is resolved (its vocabulary is known).
 absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world);
+
+// What the job's communication follows.
+WorldOptions WorldOptionsOf(const RunConfig& config);
 
 // One line for people: "8 ranks: data 2, tensor 2, pipeline 2 (1f1b), zero 1".
 std::string Describe(const RunLayout& layout);

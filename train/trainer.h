@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -82,6 +83,8 @@ class Trainer {
   };
   // Weights, moments and biases, in one order on all ranks.
   std::vector<StateTensor> State() const;
+  // Sets all of State from whole tensors, found by name (CHECKed).
+  void SetState(const std::function<Tensor(const std::string& name)>& whole);
   // The gradients of the last ComputeGradients.
   std::vector<StateTensor> Gradients() const;
 

@@ -112,16 +112,23 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
                                                MemoryCategory::kWorkspace})});
   }
   RETURN_IF_ERROR(LoadTensors(checkpoint, whole));
-  for (size_t i = 0; i < parts.size() && !alone; ++i) {
-    if (parts[i].mine.defined()) {
-      CopyShard(place_, parts[i].spreading, whole[i].tensor, parts[i].mine);
-    }
-    RestoreTiedHead(parts[i], whole[i].tensor);
+  if (!alone) {
+    size_t next = 0;  // in the same order
+    SetState([&](const std::string&) { return whole[next++].tensor; });
   }
   step_ = state["step"].get<int64_t>();
   tokens_ = state["tokens"].get<int64_t>();
   optimizer_.set_step(state["optimizer_step"].get<int64_t>());
   return absl::OkStatus();
+}
+
+void Trainer::SetState(const std::function<Tensor(const std::string& name)>& whole) {
+  for (const StateTensor& t : State()) {
+    const Tensor tensor = whole(t.name);
+    CHECK(tensor.defined()) << t.name;
+    if (t.mine.defined()) CopyShard(place_, t.spreading, tensor, t.mine);
+    RestoreTiedHead(t, tensor);
+  }
 }
 
 // The last stage's copy of a tied table, and its moments.

@@ -9,14 +9,15 @@ namespace {
 
 constexpr std::array<Axis, 5> kDenseOrder = {Axis::kPipe, Axis::kReplica, Axis::kShard,
                                              Axis::kContext, Axis::kTensor};
-constexpr std::array<Axis, 4> kExpertOrder = {Axis::kPipe, Axis::kExpertData, Axis::kExpert,
-                                              Axis::kExpertTensor};
+constexpr std::array<Axis, 5> kExpertOrder = {
+    Axis::kPipe, Axis::kExpertData, Axis::kExpertContext, Axis::kExpert, Axis::kExpertTensor};
 
 }  // namespace
 
 std::string_view Name(Axis axis) {
   static constexpr std::string_view kNames[kNumAxes] = {
-      "pipe", "replica", "shard", "context", "tensor", "expert_data", "expert", "expert_tensor"};
+      "pipe",        "replica",        "shard",  "context",      "tensor",
+      "expert_data", "expert_context", "expert", "expert_tensor"};
   return kNames[static_cast<size_t>(axis)];
 }
 
@@ -31,7 +32,7 @@ std::string AxisSet::ToString() const {
   return text.empty() ? "none" : text;
 }
 
-Mesh::Mesh(const Degrees& degrees) : degrees_(degrees), expert_data_(1) {
+Mesh::Mesh(const Degrees& degrees) : degrees_(degrees) {
   for (int degree : {degrees.pipe, degrees.replica, degrees.shard, degrees.context, degrees.tensor,
                      degrees.expert, degrees.expert_tensor}) {
     CHECK(degree > 0);
@@ -39,7 +40,10 @@ Mesh::Mesh(const Degrees& degrees) : degrees_(degrees), expert_data_(1) {
   const int tokens = degrees.replica * degrees.shard * degrees.context * degrees.tensor;
   const int experts = degrees.expert * degrees.expert_tensor;
   CHECK(tokens % experts == 0) << tokens << " ranks, " << experts << " of experts";
-  expert_data_ = tokens / experts;
+  // Ranks that share sequences are neighbours: those beyond one exchange of tokens with experts.
+  const int sharing = degrees.context * degrees.tensor;
+  expert_context_ = sharing % experts == 0 ? sharing / experts : 1;
+  expert_data_ = tokens / (experts * expert_context_);
 }
 
 int Mesh::Degree(Axis axis) const {
@@ -56,6 +60,8 @@ int Mesh::Degree(Axis axis) const {
       return degrees_.tensor;
     case Axis::kExpertData:
       return expert_data_;
+    case Axis::kExpertContext:
+      return expert_context_;
     case Axis::kExpert:
       return degrees_.expert;
     case Axis::kExpertTensor:

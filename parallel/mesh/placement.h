@@ -17,9 +17,16 @@ struct Placement {
   // Ranks along these axes hold the same values, and each a part of the gradient: the sum over the
   // tokens it has seen (and heads).
   AxisSet GradAxes() const {
-    if (OfExperts()) return Axis::kExpertData;
+    if (OfExperts()) return Axis::kExpertData | AxisSet(Axis::kExpertContext);
     return (kDataAxes | kTokenAxes) - layout.axes();
   }
+  // Those of them whose ranks have other tokens of the same sequences.
+  AxisSet TokenGradAxes() const {
+    return OfExperts() ? AxisSet(Axis::kExpertContext) : GradAxes() & kTokenAxes;
+  }
+  // Those of them whose ranks have other sequences, ZeRO's shards among them.
+  AxisSet DataGradAxes() const { return GradAxes() - TokenGradAxes(); }
+  AxisSet ZeroAxes() const { return OfExperts() ? Axis::kExpertData : Axis::kShard; }
 };
 
 }  // namespace choir

@@ -1,6 +1,7 @@
 #include "parallel/zero/gradient_sum.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "ops/elementwise.h"
 #include "parallel/zero/tree_gather.h"
@@ -35,14 +36,20 @@ GradientSum::~GradientSum() {
   }
 }
 
+// In invariant mode the ranks that share a microbatch's tokens have added up as soon as it ended.
+bool GradientSum::SumsEachMicrobatch(const Placement& placement) const {
+  const AxisSet tokens = Used(place_, placement.TokenGradAxes());
+  return place_.invariant() && !placement.over_heads && !tokens.empty() &&
+         std::has_single_bit(static_cast<unsigned>(place_.Size(tokens)));
+}
+
 SumAxes GradientSum::AxesOf(const Placement& placement) const {
-  const AxisSet all = placement.GradAxes();
-  const bool shards = options_.stage > 0;
-  if (placement.OfExperts()) {
-    return shards ? SumAxes{{}, Used(place_, all), {}} : SumAxes{Used(place_, all), {}, {}};
-  }
-  if (!shards) return {Used(place_, all), {}, {}};
-  return {Used(place_, all & kTokenAxes), Used(place_, Axis::kShard), Used(place_, Axis::kReplica)};
+  const AxisSet done = SumsEachMicrobatch(placement) ? placement.TokenGradAxes() : AxisSet();
+  const AxisSet left = placement.GradAxes() - done;
+  if (options_.stage == 0) return {Used(place_, left), {}, {}};
+  const AxisSet shard = placement.ZeroAxes();
+  return {Used(place_, left & placement.TokenGradAxes()), Used(place_, shard),
+          Used(place_, placement.DataGradAxes() - shard)};
 }
 
 void GradientSum::MakeShards() {
@@ -102,12 +109,23 @@ void GradientSum::Begin(std::shared_ptr<const LeafTree> tree) {
   for (const auto& bucket : buckets_) bucket->Reset();
   for (const Entry& entry : entries_) {
     if (place_.invariant()) {
-      entry.parameter->tree = std::make_shared<GradTree>(
-          entry.placement.over_heads ? OverHeads(*tree) : tree);
+      PlantTree(entry, tree);
     } else {
       entry.parameter->grad.Zero();
     }
   }
+}
+
+void GradientSum::PlantTree(const Entry& entry, const std::shared_ptr<const LeafTree>& tree) {
+  const Placement& placement = entry.placement;
+  auto& planted = entry.parameter->tree;
+  planted = std::make_shared<GradTree>(placement.over_heads ? OverHeads(*tree) : tree);
+  if (!SumsEachMicrobatch(placement)) return;
+  Communicator& group = place_.Group(placement.TokenGradAxes());
+  const auto ranks = static_cast<unsigned>(group.size());
+  planted->SumOverRanks(std::bit_width(ranks) - 1, [&group](const Tensor& part) {
+    group.AllReduce(part, ReduceOp::kSum).Wait();
+  });
 }
 
 // What this rank's tokens give.

@@ -2,9 +2,11 @@
 // as they are full, while the backward pass goes on; and cuts the sums, as ZeRO does, into one shard
 // per rank of the shard axis (Rajbhandari et al. 2020).
 //
-// The sum goes from the inner axes to the outer: context and tensor, then shard, then replica; for
-// experts over expert_data at once. In invariant mode each of these is a balanced binary tree, and
-// together with the tree on each rank (ops/grad_tree.h) one tree over all tokens.
+// The sum goes from the inner axes to the outer: context and tensor, then shard, then replica. In
+// invariant mode each of these is a balanced binary tree, and together with the tree on each rank
+// (ops/grad_tree.h) one tree over all tokens; for that the ranks that share the tokens of a microbatch
+// add up after each microbatch, which costs their bytes once per microbatch instead of once per
+// step.
 #pragma once
 
 #include <memory>
@@ -71,6 +73,8 @@ class GradientSum {
   Tensor Collect(size_t entry);
   void SumOverHeads(size_t entry);
   SumAxes AxesOf(const Placement& placement) const;
+  bool SumsEachMicrobatch(const Placement& placement) const;
+  void PlantTree(const Entry& entry, const std::shared_ptr<const LeafTree>& tree);
 
   const Place& place_;
   std::vector<Entry> entries_;
