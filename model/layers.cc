@@ -97,8 +97,8 @@ Var Attention::Forward(Tape& tape, const Var& x, const BlockInput& input, KvCach
   const Var sum =
       Linear(tape, mixed, output,
              {.tag = "attention.output",
-              .in_dims = 2,
-              .in_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size)});
+              .in_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size),
+              .in_dims = 2});
   return SumTokens(tape, sum, input, *place);
 }
 

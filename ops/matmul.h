@@ -9,9 +9,9 @@ namespace choir {
 // rank's part of w: I columns or O rows.
 struct LinearOptions {
   Tag tag = "linear";
-  int in_dims = 1;       // dims of w, from its last, that make I
   SumPieces in_pieces;   // of the sum over I of the forward pass
   SumPieces out_pieces;  // of the sum over O of dx
+  int in_dims = 1;       // dims of w, from its last, that make I
 };
 
 // y[T, O] = x[T, I] w[O, I]^T. `w` may have more dims: the last (in_dims) make I, the others O. Any of T,

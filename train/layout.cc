@@ -126,8 +126,11 @@ absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
 }
 
 WorldOptions WorldOptionsOf(const RunConfig& config) {
-  return {SumOrderOf(config.numerics), config.parallel.check_collectives,
-          config.parallel.timeout_s};
+  WorldOptions options;
+  options.sum_order = SumOrderOf(config.numerics);
+  options.check = config.parallel.check_collectives;
+  options.timeout_s = config.parallel.timeout_s;
+  return options;
 }
 
 std::string Describe(const RunLayout& layout) {

@@ -50,6 +50,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config, 
   RETURN_IF_ERROR(CheckRecompute(resolved));
   ASSIGN_OR_RETURN(const RunLayout layout,
                    PlanLayout(resolved, world != nullptr ? world->size() : 1));
+  if (world != nullptr) world->set_options(WorldOptionsOf(resolved));
   auto trainer = std::unique_ptr<Trainer>(
       new Trainer(resolved, layout, world, std::move(loader), std::move(validation)));
   trainer->model_.Initialize(static_cast<uint64_t>(config.train.seed));
