@@ -70,11 +70,11 @@ Var Attention::Prepare(Tape& tape, const Var& x, const BlockInput& input) {
   const Shape& w = qkv.value.shape();
   const int64_t group_size = w.dim(1) * w.dim(2);
   const Var all = GatherTokens(tape, x, input, *place);
-  const Var projected = tape.Reshape(
-      Linear(tape, all, qkv,
-             {.tag = "attention.qkv",
-              .out_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size)}),
-      {all.dim(0), w.dim(0), w.dim(1), w.dim(2)});
+  const Var projected =
+      tape.Reshape(Linear(tape, all, qkv,
+                          {.tag = "attention.qkv",
+                           .out_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size)}),
+                   {all.dim(0), w.dim(0), w.dim(1), w.dim(2)});
   const QkNorm norm{q_norm ? &*q_norm : nullptr, k_norm ? &*k_norm : nullptr, norm_eps};
   const int64_t pieces = kVirtualPieces / place->Size(Axis::kTensor);
   return PrepareQkv(tape, projected, norm, *rotary, input.positions,
@@ -94,11 +94,10 @@ Var Attention::Forward(Tape& tape, const Var& x, const BlockInput& input, KvCach
   prepared = Var();
   const Shape& w = qkv.value.shape();
   const int64_t group_size = (w.dim(1) - 2) * w.dim(2);
-  const Var sum =
-      Linear(tape, mixed, output,
-             {.tag = "attention.output",
-              .in_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size),
-              .in_dims = 2});
+  const Var sum = Linear(tape, mixed, output,
+                         {.tag = "attention.output",
+                          .in_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size),
+                          .in_dims = 2});
   return SumTokens(tape, sum, input, *place);
 }
 
@@ -115,15 +114,14 @@ void FeedForward::Make(ParameterList& list, const std::string& prefix, const Mod
 
 Var FeedForward::Forward(Tape& tape, const Var& x, const BlockInput& input) {
   const Var all = GatherTokens(tape, x, input, *place);
-  const Var inner =
-      SwiGlu(tape,
-             Linear(tape, all, gate_up,
-                    {.tag = "ffn.gate_up",
-                     .out_pieces = PiecesOf(*place, Axis::kTensor, width, 2)}),
-             clamp);
-  const Var sum = Linear(
-      tape, inner, down,
-      {.tag = "ffn.down", .in_pieces = PiecesOf(*place, Axis::kTensor, width, 1)});
+  const Var inner = SwiGlu(
+      tape,
+      Linear(tape, all, gate_up,
+             {.tag = "ffn.gate_up", .out_pieces = PiecesOf(*place, Axis::kTensor, width, 2)}),
+      clamp);
+  const Var sum =
+      Linear(tape, inner, down,
+             {.tag = "ffn.down", .in_pieces = PiecesOf(*place, Axis::kTensor, width, 1)});
   return SumTokens(tape, sum, input, *place);
 }
 
@@ -176,11 +174,10 @@ Var MixtureOfExperts::RunExperts(Tape& tape, const Var& x, const Var& weights,
   const ExpertExchange exchange = PlanExchange(tape, dispatch, config.experts, *place);
   Var rows = ToExperts(tape, Permute(tape, x, dispatch), exchange);
   const int64_t width = config.width;
-  Var inner = GroupedLinear(
-      tape, rows, gate_up, exchange.offsets,
-      {.tag = "moe.gate_up",
-       .out_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 2),
-       .leaves = exchange.leaves});
+  Var inner = GroupedLinear(tape, rows, gate_up, exchange.offsets,
+                            {.tag = "moe.gate_up",
+                             .out_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 2),
+                             .leaves = exchange.leaves});
   rows = Var();
   inner = SwiGlu(tape, inner, clamp, "moe.swiglu");
   Var outputs = GroupedLinear(tape, inner, down, exchange.offsets,

@@ -55,8 +55,7 @@ struct ParameterList {
   const Place* place = nullptr;
 
   // Allocates this rank's part of a parameter of `placement.shape`.
-  void Make(Parameter& parameter, const std::string& name, Placement placement,
-            ParameterInit init);
+  void Make(Parameter& parameter, const std::string& name, Placement placement, ParameterInit init);
 };
 
 // The whole of x [T, ...] from its pieces on the tensor ranks, [A, ...]; and back: the sum of the

@@ -22,8 +22,7 @@ template <class T>
 void Draw(const ParameterList::Entry& entry, const Place& place, uint64_t seed) {
   const auto& [parameter, init, placement] = entry;
   const CounterRandom random(seed, "init/" + parameter->name);
-  const Slice slice =
-      LocalSlice(placement.shape, placement.layout, place.mesh(), place.rank());
+  const Slice slice = LocalSlice(placement.shape, placement.layout, place.mesh(), place.rank());
   T* p = parameter->value.data<T>();
   ParallelRanges(parameter->value.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -97,15 +96,13 @@ Transformer::Residual Transformer::Embed(Tape& tape, const ModelInput& input) {
   tape.SetRows(input.block.tokens.context_leaves);
   const Slice rows = LocalSlice({vocab_size_, config_.hidden}, Layout::Split(0, Axis::kTensor),
                                 place().mesh(), place().rank());
-  const Var found =
-      Embedding(tape, input.tokens, *embedding_,
-                {.first_row = rows.start.dim(0), .vocabulary = vocab_size_});
+  const Var found = Embedding(tape, input.tokens, *embedding_,
+                              {.first_row = rows.start.dim(0), .vocabulary = vocab_size_});
   return {SumTokens(tape, found, input.block, place()), {}};
 }
 
 Var Transformer::Normed(Tape& tape, Residual& residual, Parameter& norm) const {
-  AddNormResult r =
-      AddRmsNorm(tape, residual.stream, residual.delta, norm, config_.norm_eps);
+  AddNormResult r = AddRmsNorm(tape, residual.stream, residual.delta, norm, config_.norm_eps);
   residual.stream = std::move(r.sum);
   return std::move(r.normed);
 }
@@ -153,8 +150,8 @@ void Transformer::AddHead(Tape& tape, Residual& residual, const ModelInput& inpu
   output.token_nll = result.token_nll;
 }
 
-StageOutput Transformer::RunStage(Tape& tape, int stage, const Var& hidden,
-                                  const ModelInput& input, double label_scale) {
+StageOutput Transformer::RunStage(Tape& tape, int stage, const Var& hidden, const ModelInput& input,
+                                  double label_scale) {
   tape.SetNumerics(place().numerics());
   const bool last = stage == num_stages() - 1;
   StageOutput output;
@@ -172,8 +169,8 @@ StageOutput Transformer::RunStage(Tape& tape, int stage, const Var& hidden,
       AddHead(tape, residual, input, label_scale, output);
     } else {
       // The next stage's first norm would add these; a sum sent is half of two tensors sent.
-      output.hidden = residual.delta.defined() ? Add(tape, residual.stream, residual.delta)
-                                               : residual.stream;
+      output.hidden =
+          residual.delta.defined() ? Add(tape, residual.stream, residual.delta) : residual.stream;
     }
   }
   for (const RoutingReport& report : output.routing) {

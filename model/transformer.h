@@ -69,9 +69,9 @@ class Transformer {
 
   // All of this rank's. Includes a tied head only where the embedding is on another rank.
   std::span<const ParameterList::Entry> parameters() const { return list_.entries; }
-  // With stages or invariant numerics, the two uses of a tied table are parameters of one name whose
-  // gradients are summed apart, so that they may be on different stages; they share their value where
-  // both are here. Null if there is none here, or the embedding serves as both.
+  // With stages or invariant numerics, the two uses of a tied table are parameters of one name
+  // whose gradients are summed apart, so that they may be on different stages; they share their
+  // value where both are here. Null if there is none here, or the embedding serves as both.
   const Parameter* tied_head() const { return config_.tie_embeddings && head_ ? &*head_ : nullptr; }
   Parameter* tied_head() { return config_.tie_embeddings && head_ ? &*head_ : nullptr; }
   Parameter* embedding() { return embedding_ ? &*embedding_ : nullptr; }

@@ -55,8 +55,8 @@ class GradTree {
   explicit GradTree(std::shared_ptr<const LeafTree> shape) : shape_(std::move(shape)) {}
 
   // For gradients of microbatches whose tokens are spread over 2^`levels` ranks, each with as many
-  // neighbouring chunks: as soon as a rank's part of a microbatch is complete, `sum` adds up those of
-  // all ranks (in place, as a balanced binary tree in their order; it may block).
+  // neighbouring chunks: as soon as a rank's part of a microbatch is complete, `sum` adds up those
+  // of all ranks (in place, as a balanced binary tree in their order; it may block).
   void SumOverRanks(int levels, std::function<void(const Tensor&)> sum) {
     rank_levels_ = levels;
     sum_ = std::move(sum);

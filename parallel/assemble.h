@@ -21,8 +21,8 @@ struct FlatRange {
 };
 FlatRange ShardRange(const Spreading& spreading, const Mesh& mesh, int rank);
 
-// On world rank 0 the whole tensor; undefined elsewhere. `mine` is this rank's flat shard, undefined
-// where the tensor is not on this stage. All ranks call it, in one order. Blocks.
+// On world rank 0 the whole tensor; undefined elsewhere. `mine` is this rank's flat shard,
+// undefined where the tensor is not on this stage. All ranks call it, in one order. Blocks.
 Tensor Assemble(const Place& place, const Spreading& spreading, const Tensor& mine, DType dtype);
 
 // The other way, alone: this rank's shard of a whole tensor, into `mine`.

@@ -70,7 +70,8 @@ void AllReduce(std::vector<ExactSum>& sums, const Place& place) {
 }  // namespace
 
 std::vector<LanguageLoss> Trainer::Validate() {
-  if (place_.mesh().size() == 1 && !place_.invariant()) return choir::Validate(model_, *validation_);
+  if (place_.mesh().size() == 1 && !place_.invariant())
+    return choir::Validate(model_, *validation_);
   const std::vector<Job> jobs = ListJobs(*validation_);
   const auto ranks = static_cast<size_t>(layout_.DataRanks());
   const auto mine = static_cast<size_t>(place_.Coord(kDataAxes));
@@ -80,8 +81,7 @@ std::vector<LanguageLoss> Trainer::Validate() {
   for (size_t first = 0; first < jobs.size(); first += ranks) {
     const Job& job = jobs[std::min(first + mine, jobs.size() - 1)];
     const Batch batch = validation_->GetBatch(job.language, job.batch);
-    const ModelInput input =
-        LocalInput(MicrobatchInput(batch, 0, batch.rows), place_, tree, 0);
+    const ModelInput input = LocalInput(MicrobatchInput(batch, 0, batch.rows), place_, tree, 0);
     const Tensor losses = RunStages(model_, layout_.schedule, input);
     if (!losses.defined() || first + mine >= jobs.size()) continue;
     if (place_.Coord(Axis::kTensor) != 0) continue;

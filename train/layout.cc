@@ -76,8 +76,8 @@ absl::Status CheckInvariant(const RunConfig& config, const Degrees& d) {
   }
   if (kVirtualPieces % d.expert_tensor != 0) {
     return Refuse(StrCat("numerics: invariant cuts sums into ", kVirtualPieces,
-                         " pieces: parallel.expert_tensor ", d.expert_tensor,
-                         " must divide ", kVirtualPieces));
+                         " pieces: parallel.expert_tensor ", d.expert_tensor, " must divide ",
+                         kVirtualPieces));
   }
   return absl::OkStatus();
 }

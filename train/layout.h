@@ -1,4 +1,5 @@
-// The layout of a run: who computes what. Everything follows from config, model and number of ranks.
+// The layout of a run: who computes what. Everything follows from config, model and number of
+// ranks.
 #pragma once
 
 #include <vector>
@@ -15,7 +16,7 @@ namespace choir {
 struct RunLayout {
   Degrees degrees;
   int zero = 0;                     // stage of ZeRO in force
-  ScheduleSpec schedule;           // microbatches: of one data rank, in a full step
+  ScheduleSpec schedule;            // microbatches: of one data rank, in a full step
   std::vector<StageLayers> stages;  // of the model
   int64_t microbatch_rows = 1;
 

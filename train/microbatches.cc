@@ -73,8 +73,7 @@ const ModelInput& Microbatches::Input(int microbatch) {
   const auto known = inputs_.find(microbatch);
   if (known != inputs_.end()) return known->second;
   const int64_t number = share_.first + microbatch, row = number * share_.rows;
-  const ModelInput whole =
-      MicrobatchInput(*batch_, row, std::min(share_.rows, batch_->rows - row));
+  const ModelInput whole = MicrobatchInput(*batch_, row, std::min(share_.rows, batch_->rows - row));
   return inputs_[microbatch] = LocalInput(whole, model_.place(), *tree_, number);
 }
 

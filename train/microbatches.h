@@ -1,5 +1,5 @@
-// The microbatches of one step on this rank: forward and backward passes of its stages, and the sums
-// that a step reports.
+// The microbatches of one step on this rank: forward and backward passes of its stages, and the
+// sums that a step reports.
 #pragma once
 
 #include <map>
@@ -30,7 +30,8 @@ struct StepSums {
 ModelInput LocalInput(const ModelInput& whole, const Place& place, const LeafTree& tree,
                       int64_t microbatch);
 
-// Which microbatches of a step this rank runs: the data ranks share them in equal, consecutive parts.
+// Which microbatches of a step this rank runs: the data ranks share them in equal, consecutive
+// parts.
 struct MicrobatchShare {
   int64_t total = 1;  // of the step
   int64_t first = 0;
@@ -77,9 +78,9 @@ class Microbatches : public StageWork {
   StepSums* sums_ = nullptr;
   MicrobatchShare share_;
   int64_t forwards_left_ = 0;
-  std::map<int, ModelInput> inputs_;                 // by microbatch
-  std::map<std::pair<int, int>, Pass> passes_;       // by stage and microbatch
-  int mine_ = 1;                                     // stages of this rank
+  std::map<int, ModelInput> inputs_;            // by microbatch
+  std::map<std::pair<int, int>, Pass> passes_;  // by stage and microbatch
+  int mine_ = 1;                                // stages of this rank
 };
 
 }  // namespace choir

@@ -69,8 +69,7 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
       whole_model_(ListModel()),
       gradients_(std::make_unique<GradientSum>(
           place_, GradientEntries(),
-          ZeroOptions{layout.zero,
-                      static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
+          ZeroOptions{layout.zero, static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
       optimizer_(config.optim, Targets()),
       microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
       flops_(CountFlops(config.model, *config.model.vocab_size)) {
@@ -83,13 +82,12 @@ std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
   std::vector<ModelEntry> all;
   const Place alone;
   for (int stage = 0; stage < layout_.schedule.stages(); ++stage) {
-    const Transformer part(config_.model, *config_.model.vocab_size,
-                           {DType::kF32, Device::kMeta}, {&alone, layout_.stages, {stage}});
+    const Transformer part(config_.model, *config_.model.vocab_size, {DType::kF32, Device::kMeta},
+                           {&alone, layout_.stages, {stage}});
     for (const auto& entry : part.parameters()) {
       const bool tied_copy = entry.parameter->name == "embedding" && stage > 0;
       if (tied_copy) continue;
-      all.push_back({entry.parameter->name, entry.placement,
-                     StageOwner(layout_.schedule, stage)});
+      all.push_back({entry.parameter->name, entry.placement, StageOwner(layout_.schedule, stage)});
     }
   }
   return all;
@@ -111,8 +109,7 @@ std::vector<OptimTarget> Trainer::Targets() {
   std::vector<OptimTarget> targets;
   const size_t count = model_.parameters().size();
   for (const Shard& shard : gradients_->shards().first(count)) {
-    targets.push_back({shard.parameter, shard.value, shard.grad,
-                       shard.placement.shape.rank() > 1});
+    targets.push_back({shard.parameter, shard.value, shard.grad, shard.placement.shape.rank() > 1});
   }
   return targets;
 }
@@ -166,8 +163,8 @@ void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
   sums.AllReduce(place_);
 }
 
-// The gradients of the two uses of a tied table are summed apart and added here, so that it does not
-// matter whether they are on one stage.
+// The gradients of the two uses of a tied table are summed apart and added here, so that it does
+// not matter whether they are on one stage.
 void Trainer::AddTiedGradients() {
   Parameter* head = model_.tied_head();
   if (head == nullptr && (model_.embedding() == nullptr || !config_.model.tie_embeddings)) return;
@@ -180,9 +177,8 @@ void Trainer::AddTiedGradients() {
   // First and last stage trade their sums.
   Communicator& pipe = place_.Group(Axis::kPipe);
   const bool first = model_.embedding() != nullptr;
-  const auto of_head = std::find_if(shards.begin(), shards.end(), [&](const Shard& shard) {
-    return shard.parameter == head;
-  });
+  const auto of_head = std::find_if(shards.begin(), shards.end(),
+                                    [&](const Shard& shard) { return shard.parameter == head; });
   const Tensor mine = first ? shards.front().grad : of_head->grad;
   const int other = first ? StageOwner(layout_.schedule, layout_.schedule.stages() - 1)
                           : StageOwner(layout_.schedule, 0);
@@ -238,8 +234,8 @@ absl::Status Trainer::CheckFinite(double grad_norm) const {
   for (const Shard& shard : gradients_->shards()) {
     if (AllFinite(shard.grad)) continue;
     mine = absl::OutOfRangeError(
-        StrCat("step ", step_ + 1, ": the gradient of ", shard.parameter->name,
-               " is not finite", place_.mesh().size() > 1 ? StrCat(" on rank ", place_.rank()) : "",
+        StrCat("step ", step_ + 1, ": the gradient of ", shard.parameter->name, " is not finite",
+               place_.mesh().size() > 1 ? StrCat(" on rank ", place_.rank()) : "",
                "; nothing was updated. Resume from the last checkpoint with a lower "
                "optim.lr, or look at the data of this step"));
     break;

@@ -20,10 +20,10 @@ std::string CodeVersion() { return CHOIR_VERSION; }
 
 Trainer::StateTensor Trainer::Spread(const ModelEntry& entry, const std::string& name,
                                      bool sharded) const {
-  return {name,
-          {entry.placement, entry.pipe,
-           sharded ? gradients_->ShardAxes(entry.placement) : AxisSet()},
-          {}};
+  return {
+      name,
+      {entry.placement, entry.pipe, sharded ? gradients_->ShardAxes(entry.placement) : AxisSet()},
+      {}};
 }
 
 std::vector<Trainer::StateTensor> Trainer::State() const {
@@ -106,10 +106,9 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
   const bool alone = place_.mesh().size() == 1;
   for (const StateTensor& t : parts) {
     const Shape& shape = t.spreading.placement.shape;
-    whole.push_back(
-        {t.name, alone ? t.mine.Reshape(shape)
-                       : Tensor::Empty(shape, {DType::kF32, Device::kCpu,
-                                               MemoryCategory::kWorkspace})});
+    whole.push_back({t.name, alone ? t.mine.Reshape(shape)
+                                   : Tensor::Empty(shape, {DType::kF32, Device::kCpu,
+                                                           MemoryCategory::kWorkspace})});
   }
   RETURN_IF_ERROR(LoadTensors(checkpoint, whole));
   if (!alone) {

@@ -115,8 +115,7 @@ absl::Status TrainingRun::Open() {
   }
   RETURN_IF_ERROR(OnFirst([this] { return OpenFiles(); }));
   const int rank = world_ != nullptr ? world_->rank() : 0;
-  RETURN_IF_ERROR(
-      Agree(world_, OpenLogFile(StrCat(config_.run.dir, "/log/rank-", rank, ".txt"))));
+  RETURN_IF_ERROR(Agree(world_, OpenLogFile(StrCat(config_.run.dir, "/log/rank-", rank, ".txt"))));
   gemm_peak_ = MeasureGemmPeak();
   return absl::OkStatus();
 }

@@ -63,8 +63,8 @@ absl::StatusOr<Reference> MakeReference(const RunConfig& config, const VerifyOpt
   return reference;
 }
 
-// The longest chain of roundings that a gradient goes through: every sum of a forward and a backward
-// pass, one after another, then over the tokens of the step.
+// The longest chain of roundings that a gradient goes through: every sum of a forward and a
+// backward pass, one after another, then over the tokens of the step.
 int64_t SumLength(const RunConfig& config) {
   const ModelConfig& m = config.model;
   const int64_t heads = int64_t{m.heads} * m.HeadDim();
@@ -168,7 +168,7 @@ Tensors AssembleAll(const Trainer& trainer, const std::vector<Trainer::StateTens
 
 // On every rank; the verdict is rank 0's.
 absl::Status CheckLayout(World& world, const Reference& reference, const RunConfig& config,
-                       LayoutVerdict& verdict) {
+                         LayoutVerdict& verdict) {
   ASSIGN_OR_RETURN(auto trainer, Trainer::Make(config, &world));
   for (size_t k = 0; k < reference.steps.size(); ++k) {
     const std::string step = StrCat("step ", k + 1, ", ");
@@ -230,11 +230,9 @@ absl::Status VerifyLocal(const RunConfig& config, const std::vector<VerifyLayout
     const RunConfig changed =
         ConfigFor(config, WithOptions(layout.parallel, options), options.numerics);
     std::vector<absl::Status> statuses(static_cast<size_t>(layout.world));
-    const absl::Status job =
-        RunLocal(layout.world, WorldOptionsOf(changed), [&](World& world) {
-          statuses[static_cast<size_t>(world.rank())] =
-              CheckLayout(world, reference, changed, verdict);
-        });
+    const absl::Status job = RunLocal(layout.world, WorldOptionsOf(changed), [&](World& world) {
+      statuses[static_cast<size_t>(world.rank())] = CheckLayout(world, reference, changed, verdict);
+    });
     verdict.status = job;
     for (const absl::Status& status : statuses) verdict.status.Update(status);
     done(verdict);

@@ -1,13 +1,13 @@
 // `choir verify`: the same few steps on one rank and on many layouts, compared number by number.
 //
 // Each layout starts every step from the reference's weights and moments, so that differences are
-// those of one step. Compared are the loss, the gradient norm, every gradient and every weight after
-// the update, gathered to whole tensors.
+// those of one step. Compared are the loss, the gradient norm, every gradient and every weight
+// after the update, gathered to whole tensors.
 //
 // In invariant mode the claim is equality of bits, wherever docs/parallelism.md says so. Elsewhere
 // it is a bound: two sums of n numbers in different orders differ by at most
-// ErrorBound(f32, n) times the largest number involved (tensor/tolerance.h), with n the longest chain
-// of roundings that a gradient goes through (SumLength).
+// ErrorBound(f32, n) times the largest number involved (tensor/tolerance.h), with n the longest
+// chain of roundings that a gradient goes through (SumLength).
 #pragma once
 
 #include <functional>
@@ -28,7 +28,7 @@ struct VerifyLayout {
 
 // How far one kind of number is off, at its worst.
 struct Deviation {
-  bool equal = true;       // all bits
+  bool equal = true;      // all bits
   double difference = 0;  // largest, relative to the largest number of its tensor
   double bound = 0;
   std::string where;  // "step 2, grad/layers.0.ffn.down[17]: 0.12 instead of 0.13"

@@ -38,8 +38,8 @@ void CopyBlock(const Tensor& all, int64_t group_begin, int64_t groups, const Ten
   }
 }
 
-// What member i gets of this rank's rows ([my rows, its groups]) and gives of its own ([its rows, my
-// groups]).
+// What member i gets of this rank's rows ([my rows, its groups]) and gives of its own ([its rows,
+// my groups]).
 struct Counts {
   std::vector<int64_t> by_groups, by_rows;
 
@@ -65,8 +65,7 @@ void CopyByGroups(const Trade& trade, const Tensor& x, const Tensor& flat) {
 // [my rows, all groups, width] -> [all rows, my groups, width].
 Tensor ToGroups(const Tensor& x, const Trade& trade) {
   const Counts counts(trade);
-  const Tensor packed =
-      Tensor::Empty({x.NumElements()}, x.options(MemoryCategory::kCommunication));
+  const Tensor packed = Tensor::Empty({x.NumElements()}, x.options(MemoryCategory::kCommunication));
   Tensor y = Tensor::Empty({trade.AllRows(), trade.MyGroups(), trade.width},
                            x.options(MemoryCategory::kActivations));
   Launch(x.device(), "context_pack", [&] { CopyByGroups<true>(trade, x, packed); });
@@ -115,11 +114,11 @@ Var ContextAttention(Tape& tape, const Var& qkv, const ContextAttentionInput& in
   const Trade in{&group, input.tokens->context_rows, groups, (heads + 2) * dim};
   const Trade back{&group, input.tokens->context_rows, groups, heads * dim};
   const Var rows = tape.Reshape(qkv, {tokens, groups, in.width});
-  const Var traded = tape.Reshape(TradeForGroups(tape, rows, in),
-                                  {in.AllRows(), in.MyGroups(), heads + 2, dim});
+  const Var traded =
+      tape.Reshape(TradeForGroups(tape, rows, in), {in.AllRows(), in.MyGroups(), heads + 2, dim});
   const Var mixed = CausalAttention(tape, traded, input.boundaries, input.scale);
-  const Var returned = TradeForRows(
-      tape, tape.Reshape(mixed, {back.AllRows(), back.MyGroups(), back.width}), back);
+  const Var returned =
+      TradeForRows(tape, tape.Reshape(mixed, {back.AllRows(), back.MyGroups(), back.width}), back);
   return tape.Reshape(returned, {tokens, groups * back.width});
 }
 

@@ -30,8 +30,8 @@ struct Owners {
   int64_t Count(int64_t member) const { return End(member) - Begin(member); }
 };
 
-// i32[leaves, experts]: rows of each leaf and expert among the sorted ones of this rank. One leaf in
-// fast mode.
+// i32[leaves, experts]: rows of each leaf and expert among the sorted ones of this rank. One leaf
+// in fast mode.
 Tensor CountRows(const Dispatch& dispatch, const RowLeaves* rows, int64_t experts) {
   const int64_t leaves = rows != nullptr ? static_cast<int64_t>(rows->index.size()) : 1;
   Tensor counts = Tensor::Zeros({leaves, experts}, kCounts);
@@ -83,7 +83,8 @@ Announced Announce(const Tensor& counts, const RowLeaves* rows, const Owners& ow
   const auto received = out.span<const int32_t>();
   all.counts.assign(received.begin(), received.end());
   if (rows == nullptr) return all;
-  const Tensor mine = Tensor::Empty({leaves}, kCounts), index = Tensor::Empty({members * leaves}, kCounts);
+  const Tensor mine = Tensor::Empty({leaves}, kCounts),
+               index = Tensor::Empty({members * leaves}, kCounts);
   for (int64_t l = 0; l < leaves; ++l) {
     mine.data<int32_t>()[l] = static_cast<int32_t>(rows->index[static_cast<size_t>(l)]);
   }
@@ -209,8 +210,8 @@ Tensor SendToExperts(const Tensor& sorted, const ExpertExchange& exchange) {
 Tensor SendBack(const Tensor& rows, const ExpertExchange& exchange) {
   const int64_t width = rows.dim(1);
   const Tensor leaving = Reorder<false>(rows, exchange.order);
-  const Tensor returned = Tensor::Empty({Sum(exchange.send_rows), width},
-                                        rows.options(MemoryCategory::kCommunication));
+  const Tensor returned =
+      Tensor::Empty({Sum(exchange.send_rows), width}, rows.options(MemoryCategory::kCommunication));
   exchange.group
       ->AllToAll(returned, Scaled(exchange.send_rows, width), leaving,
                  Scaled(exchange.recv_rows, width))
@@ -238,8 +239,7 @@ ExpertExchange PlanExchange(Tape& tape, const Dispatch& dispatch, int experts, c
   for (int64_t m = 0; m < exchange.group->size(); ++m) {
     exchange.send_rows.push_back(offset[owners.End(m)] - offset[owners.Begin(m)]);
   }
-  const Announced all =
-      Announce(CountRows(dispatch, rows, experts), rows, owners, *exchange.group);
+  const Announced all = Announce(CountRows(dispatch, rows, experts), rows, owners, *exchange.group);
   for (int64_t m = 0; m < all.members; ++m) {
     int64_t arriving = 0;
     for (int64_t i = 0; i < all.leaves * all.experts; ++i) {

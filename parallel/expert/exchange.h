@@ -2,8 +2,8 @@
 //
 // The members of the exchange are the ranks over expert x expert_tensor. Each holds tokens of its
 // own, sorted by expert (ops/dispatch.h), and the weights of a run of experts: member (x, t) has
-// experts [x E / X, (x + 1) E / X), and of each the t-th part of its width. A token's row goes to all
-// members that hold parts of its expert; what comes back is summed over these parts.
+// experts [x E / X, (x + 1) E / X), and of each the t-th part of its width. A token's row goes to
+// all members that hold parts of its expert; what comes back is summed over these parts.
 //
 // Arriving rows are put in the order (expert, member, order at the sender): the order that one rank
 // with all tokens would have, whenever they arrive. No token is dropped.
@@ -19,9 +19,9 @@
 namespace choir {
 
 struct ExpertExchange {
-  Communicator* group = nullptr;  // null: all experts are here
-  int parts = 1;                  // members that share an expert (expert_tensor)
-  int64_t sorted_rows = 0;        // of this rank's own choices
+  Communicator* group = nullptr;              // null: all experts are here
+  int parts = 1;                              // members that share an expert (expert_tensor)
+  int64_t sorted_rows = 0;                    // of this rank's own choices
   std::vector<int64_t> send_rows, recv_rows;  // by member
   Tensor order;    // i32[N]: which arrived row is n-th by (expert, member)
   Tensor offsets;  // i32[local experts + 1]: rows of each local expert

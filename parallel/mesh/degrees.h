@@ -27,12 +27,11 @@ struct EnumNames<ContextMethod> {
 };
 template <>
 struct EnumNames<PipelineKind> {
-  static constexpr EnumName<PipelineKind> kAll[] = {
-      {PipelineKind::kGpipe, "gpipe"},
-      {PipelineKind::k1f1b, "1f1b"},
-      {PipelineKind::kInterleaved, "interleaved"},
-      {PipelineKind::kZeroBubble, "zero_bubble"},
-      {PipelineKind::kDualPipeV, "dualpipev"}};
+  static constexpr EnumName<PipelineKind> kAll[] = {{PipelineKind::kGpipe, "gpipe"},
+                                                    {PipelineKind::k1f1b, "1f1b"},
+                                                    {PipelineKind::kInterleaved, "interleaved"},
+                                                    {PipelineKind::kZeroBubble, "zero_bubble"},
+                                                    {PipelineKind::kDualPipeV, "dualpipev"}};
 };
 
 // pipeline x data x context x tensor = the ranks of the job.

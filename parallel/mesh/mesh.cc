@@ -9,8 +9,8 @@ namespace {
 
 constexpr std::array<Axis, 5> kDenseOrder = {Axis::kPipe, Axis::kReplica, Axis::kShard,
                                              Axis::kContext, Axis::kTensor};
-constexpr std::array<Axis, 5> kExpertOrder = {
-    Axis::kPipe, Axis::kExpertData, Axis::kExpertContext, Axis::kExpert, Axis::kExpertTensor};
+constexpr std::array<Axis, 5> kExpertOrder = {Axis::kPipe, Axis::kExpertData, Axis::kExpertContext,
+                                              Axis::kExpert, Axis::kExpertTensor};
 
 }  // namespace
 

@@ -6,8 +6,8 @@
 //            (attention, norms, embeddings, dense feed-forward)
 //   experts  pipe x expert_data x expert_context x expert x expert_tensor
 //            (weights of routed experts)
-// with replica * shard * context * tensor = expert_data * expert_context * expert * expert_tensor, so
-// the degrees of attention and of experts are independent of each other (parallel folding).
+// with replica * shard * context * tensor = expert_data * expert_context * expert * expert_tensor,
+// so the degrees of attention and of experts are independent of each other (parallel folding).
 #pragma once
 
 #include <array>
@@ -21,11 +21,11 @@ namespace choir {
 
 // Outermost first in each grid. "Axis" is one of these, "dim" a dim of a tensor.
 enum class Axis : uint8_t {
-  kPipe,     // stages of layers
-  kReplica,  // copies of everything, other data
-  kShard,    // other data, ZeRO's shards
-  kContext,  // other tokens of the same sequences
-  kTensor,   // parts of the same matrices; between blocks: other tokens
+  kPipe,           // stages of layers
+  kReplica,        // copies of everything, other data
+  kShard,          // other data, ZeRO's shards
+  kContext,        // other tokens of the same sequences
+  kTensor,         // parts of the same matrices; between blocks: other tokens
   kExpertData,     // other data, the same experts
   kExpertContext,  // other tokens of the same sequences, the same experts
   kExpert,

@@ -27,7 +27,8 @@ class Exchange {
     for (; next_ < actions_.size() && (next_ <= i || !PostedBeyond(i)); ++next_) {
       const auto input = InputOf(spec_, actions_[next_]);
       if (!input || input->from == input->to) continue;
-      CHECK(input->to == pipe_->rank()) << ToString(actions_[next_]) << " on rank " << pipe_->rank();
+      CHECK(input->to == pipe_->rank())
+          << ToString(actions_[next_]) << " on rank " << pipe_->rank();
       const BoundaryTensor expected = boundary_(*input);
       Tensor tensor = Tensor::Empty(expected.shape, expected.options);
       Event event = pipe_->Recv(tensor, input->from, HandoverTag(spec_, *input));

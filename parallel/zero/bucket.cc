@@ -89,9 +89,8 @@ void Bucket::Wait() {
 
 void Bucket::Take(size_t item, const Tensor& piece) const {
   if (piece.NumElements() == 0) return;
-  piece.CopyFrom(
-      buffer_.Rows(offsets_[static_cast<size_t>(shard_)][item], piece.NumElements())
-          .Reshape(piece.shape()));
+  piece.CopyFrom(buffer_.Rows(offsets_[static_cast<size_t>(shard_)][item], piece.NumElements())
+                     .Reshape(piece.shape()));
 }
 
 void Bucket::Reset() {

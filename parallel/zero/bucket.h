@@ -32,9 +32,9 @@ class Bucket {
 
   // Copies a whole tensor in. True when all are there.
   bool Put(size_t item, const Tensor& whole);
-  // Starts the next collective of the sum if the one before has ended. `turn` counts the collectives
-  // that the bucket launched before this one has started: this one does not overtake it, so that every
-  // rank issues the same order. True when nothing is left to do.
+  // Starts the next collective of the sum if the one before has ended. `turn` counts the
+  // collectives that the bucket launched before this one has started: this one does not overtake
+  // it, so that every rank issues the same order. True when nothing is left to do.
   bool Advance(int turn);
   int step() const { return step_; }
   void Wait();

@@ -64,9 +64,8 @@ void GradientSum::MakeShards() {
     }
     Shard shard{entry.parameter, entry.placement, begin, {}, {}, true};
     shard.value = entry.parameter->value.Reshape({n}).Rows(begin, end - begin);
-    shard.grad = axes.shard.empty()
-                     ? entry.parameter->grad.Reshape({n})
-                     : Tensor::Zeros({end - begin}, entry.parameter->grad.options());
+    shard.grad = axes.shard.empty() ? entry.parameter->grad.Reshape({n})
+                                    : Tensor::Zeros({end - begin}, entry.parameter->grad.options());
     const AxisSet copies = entry.placement.GradAxes() - axes.shard;
     shard.counts = copies.empty() || place_.Coord(copies) == 0;
     shards_.push_back(std::move(shard));
@@ -88,14 +87,12 @@ void GradientSum::MakeBuckets() {
     const SumAxes axes = AxesOf(entry.placement);
     if (axes == SumAxes{} || (entry.placement.over_heads && place_.invariant())) continue;
     const DType dtype = entry.parameter->value.dtype();
-    auto kind = std::find_if(open.begin(), open.end(), [&](const Kind& k) {
-      return k.axes == axes && k.dtype == dtype;
-    });
+    auto kind = std::find_if(open.begin(), open.end(),
+                             [&](const Kind& k) { return k.axes == axes && k.dtype == dtype; });
     if (kind == open.end()) kind = open.insert(open.end(), {axes, dtype, kNoBucket});
     if (kind->bucket == kNoBucket || buckets_[kind->bucket]->bytes() >= options_.bucket_bytes) {
       kind->bucket = buckets_.size();
-      buckets_.push_back(
-          std::make_unique<Bucket>(place_, axes, entry.parameter->value.options()));
+      buckets_.push_back(std::make_unique<Bucket>(place_, axes, entry.parameter->value.options()));
     }
     bucket_of_[i] = kind->bucket;
     item_of_[i] = buckets_[kind->bucket]->Add(entry.parameter->value.NumElements());
@@ -194,8 +191,8 @@ void GradientSum::GatherValues() {
     for (int64_t s = 0; s < pieces; ++s) {
       counts.push_back(PieceBegin(n, pieces, s + 1) - PieceBegin(n, pieces, s));
     }
-    events.push_back(place_.Group(axes).AllGather(shard.parameter->value.Reshape({n}), shard.value,
-                                                  counts));
+    events.push_back(
+        place_.Group(axes).AllGather(shard.parameter->value.Reshape({n}), shard.value, counts));
   }
   for (const Event& event : events) event.Wait();
 }

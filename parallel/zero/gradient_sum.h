@@ -1,12 +1,12 @@
-// Sums each parameter's gradient over the ranks that saw other tokens, in buckets that leave as soon
-// as they are full, while the backward pass goes on; and cuts the sums, as ZeRO does, into one shard
-// per rank of the shard axis (Rajbhandari et al. 2020).
+// Sums each parameter's gradient over the ranks that saw other tokens, in buckets that leave as
+// soon as they are full, while the backward pass goes on; and cuts the sums, as ZeRO does, into one
+// shard per rank of the shard axis (Rajbhandari et al. 2020).
 //
 // The sum goes from the inner axes to the outer: context and tensor, then shard, then replica. In
 // invariant mode each of these is a balanced binary tree, and together with the tree on each rank
-// (ops/grad_tree.h) one tree over all tokens; for that the ranks that share the tokens of a microbatch
-// add up after each microbatch, which costs their bytes once per microbatch instead of once per
-// step.
+// (ops/grad_tree.h) one tree over all tokens; for that the ranks that share the tokens of a
+// microbatch add up after each microbatch, which costs their bytes once per microbatch instead of
+// once per step.
 #pragma once
 
 #include <memory>
@@ -20,7 +20,8 @@
 
 namespace choir {
 
-// What this rank updates of one parameter: elements [begin, begin + count) of its tensor, flattened.
+// What this rank updates of one parameter: elements [begin, begin + count) of its tensor,
+// flattened.
 struct Shard {
   Parameter* parameter = nullptr;
   Placement placement;
@@ -33,7 +34,7 @@ struct Shard {
 };
 
 struct ZeroOptions {
-  int stage = 0;                      // 0: no shards, 1: optimizer, 2: gradients too
+  int stage = 0;  // 0: no shards, 1: optimizer, 2: gradients too
   int64_t bucket_bytes = 25 << 20;
 };
 

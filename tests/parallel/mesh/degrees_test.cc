@@ -52,8 +52,7 @@ TEST(ParallelConfig, LoadsEveryEnum) {
   EXPECT_EQ(Load("schedule: zero_bubble\n")->schedule, PipelineKind::kZeroBubble);
   EXPECT_EQ(Load("schedule: interleaved\nvirtual_stages: 2\n")->schedule,
             PipelineKind::kInterleaved);
-  EXPECT_EQ(Load("schedule: dualpipev\nvirtual_stages: 2\n")->schedule,
-            PipelineKind::kDualPipeV);
+  EXPECT_EQ(Load("schedule: dualpipev\nvirtual_stages: 2\n")->schedule, PipelineKind::kDualPipeV);
 }
 
 TEST(ParallelConfig, ContradictionsAreReportedAtTheirPlace) {

@@ -42,8 +42,7 @@ bool Keeps(const Degrees& d, const ModelLimits& limits, const ParallelConfig& co
          (!config.zero || (*config.zero > 0) == (d.shard > 1)) &&
          (config.layers_per_stage.empty() ||
           config.layers_per_stage.size() == static_cast<size_t>(d.pipe * v)) &&
-         (config.schedule != PipelineKind::kDualPipeV ||
-          limits.microbatches / data >= 2 * d.pipe);
+         (config.schedule != PipelineKind::kDualPipeV || limits.microbatches / data >= 2 * d.pipe);
 }
 
 std::vector<Degrees> AllThatKeep(int world, const ModelLimits& limits,

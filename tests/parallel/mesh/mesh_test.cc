@@ -169,7 +169,8 @@ TEST(Mesh, AxisSets) {
   EXPECT_EQ((kDenseAxes | kExpertAxes).ToString(),
             "pipe+replica+shard+context+tensor+expert_data+expert_context+expert+"
             "expert_tensor");
-  EXPECT_EQ((kExpertAxes - Axis::kPipe).ToString(), "expert_data+expert_context+expert+expert_tensor");
+  EXPECT_EQ((kExpertAxes - Axis::kPipe).ToString(),
+            "expert_data+expert_context+expert+expert_tensor");
   EXPECT_FALSE(kDataAxes.Has(Axis::kTensor));
   EXPECT_EQ(Name(Axis::kExpertTensor), "expert_tensor");
 }

@@ -1,0 +1,115 @@
+// `choir train` under mpirun: many ranks train, save and continue as one does.
+#ifdef CHOIR_MPIRUN
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/strings.h"
+#include "tests/train/run_fixture.h"
+
+namespace choir::train_test {
+namespace {
+
+using ::testing::HasSubstr;
+using Strings = std::vector<std::string>;
+
+constexpr const char* kEnvironment =
+    "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 "
+    "OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1 ";
+
+// `choir` with these arguments on `ranks` ranks.
+Strings OnRanks(int ranks, const Strings& arguments) {
+  std::string command = StrCat("exec env ", kEnvironment, CHOIR_MPIRUN,
+                               " --oversubscribe --bind-to none --timeout 100 -np ", ranks);
+  for (const std::string& argument : ChoirCommand(arguments)) command += " '" + argument + "'";
+  return Shell(command);
+}
+
+Strings Invariant(const std::string& run, const Strings& more = {}) {
+  Strings all = {"--numerics=invariant", "--train.microbatch_sequences=1", "--train.steps=8",
+                 "--checkpoint.interval=4"};
+  all.insert(all.end(), more.begin(), more.end());
+  return TrainArgs("moe-tiny", run, all);
+}
+
+TEST(MpiRunTest, IsTheRunOfOneRank) {
+  const std::string one = FreshPath("one"), many = FreshPath("many");
+  ASSERT_EQ(Choir(Invariant(one)).exit, 0);
+  const ProcessResult result =
+      Process(OnRanks(4, Invariant(many, {"--parallel.data=2", "--parallel.tensor=2",
+                                          "--parallel.expert=4", "--parallel.shard=2"})))
+          .Wait();
+  ASSERT_EQ(result.exit, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("4 ranks: data 2"));
+  ExpectSameRun(one, many);
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_TRUE(Exists(StrCat(many, "/log/rank-", rank, ".txt"))) << rank;
+  }
+}
+
+TEST(MpiRunTest, ContinuesOnAnotherLayout) {
+  const std::string whole = FreshPath("whole"), cut = FreshPath("cut");
+  ASSERT_EQ(Choir(Invariant(whole)).exit, 0);
+  ASSERT_EQ(Choir(Invariant(cut)).exit, 0);
+  std::filesystem::remove_all(cut + "/checkpoints/step-0000000008");
+  Strings arguments = Invariant(
+      cut, {"--parallel.pipeline=2", "--parallel.context=2", "--parallel.schedule=zero_bubble"});
+  arguments.push_back("--resume");
+  const ProcessResult result = Process(OnRanks(4, arguments)).Wait();
+  ASSERT_EQ(result.exit, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("resumed after step 4"));
+  ExpectSameRun(whole, cut);
+}
+
+TEST(MpiRunTest, WrongDegreesAreRefusedWithTheEquation) {
+  const std::string run = FreshPath("refused");
+  const ProcessResult result =
+      Process(OnRanks(4, TrainArgs("moe-tiny", run, {"--parallel.data=3"}))).Wait();
+  EXPECT_EQ(result.exit, 2);
+  EXPECT_THAT(result.err, HasSubstr("pipeline 1 x data 3 x context 1 x tensor 1 = 3, but the job "
+                                    "has 4 ranks"));
+  EXPECT_THAT(result.err, HasSubstr("nearest: "));
+  EXPECT_FALSE(Exists(run));
+}
+
+// The process of one rank, by its command line and environment.
+pid_t FindRank(const std::string& run, int rank) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != name.npos) continue;
+    auto content = [&](const char* file) {
+      std::ifstream in(entry.path() / file, std::ios::binary);
+      return std::string(std::istreambuf_iterator<char>(in), {});
+    };
+    if (content("cmdline").find("--run.dir=" + run) == std::string::npos) continue;
+    if (content("environ").find(StrCat("OMPI_COMM_WORLD_RANK=", rank)) == std::string::npos)
+      continue;
+    return std::atoi(name.c_str());
+  }
+  return -1;
+}
+
+TEST(MpiRunTest, AKilledRankEndsTheJobAndIsNamed) {
+  const std::string run = FreshPath("killed");
+  Process job(OnRanks(4, TrainArgs("moe-tiny", run,
+                                   {"--train.steps=100000", "--parallel.tensor=2",
+                                    "--train.microbatch_sequences=1"})));
+  ASSERT_TRUE(job.WaitForStep(run, 3));
+  const pid_t victim = FindRank(run, 2);
+  ASSERT_GT(victim, 0);
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_EQ(kill(victim, SIGKILL), 0);
+  const ProcessResult result = job.Wait();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_NE(result.exit, 0);
+  EXPECT_THAT(result.err + result.out, HasSubstr("process rank 2"));
+}
+
+}  // namespace
+}  // namespace choir::train_test
+#endif
