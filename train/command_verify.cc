@@ -16,7 +16,6 @@ namespace {
 struct VerifyArguments {
   std::string config;
   std::vector<std::string> layouts;
-  std::string numerics = "both";
   int steps = 2;
   int ranks = 8;
 };
@@ -48,12 +47,12 @@ void PrintVerdict(const LayoutVerdict& v) {
   std::fflush(stdout);
 }
 
-absl::StatusOr<std::vector<Numerics>> ParseNumerics(const std::string& text) {
-  if (text == "both") return std::vector<Numerics>{Numerics::kInvariant, Numerics::kFast};
-  if (text == "fast") return std::vector<Numerics>{Numerics::kFast};
-  if (text == "invariant") return std::vector<Numerics>{Numerics::kInvariant};
-  return absl::InvalidArgumentError(
-      StrCat("--numerics: '", text, "' is none of both, fast, invariant"));
+// Both, unless the command line says which.
+std::vector<Numerics> ChooseNumerics(const Program& program, const RunConfig& config) {
+  for (const Override& o : program.overrides) {
+    if (o.argument.starts_with("--numerics=")) return {config.numerics};
+  }
+  return {Numerics::kInvariant, Numerics::kFast};
 }
 
 // The vocabulary, and microbatches small enough for many data ranks.
@@ -86,11 +85,10 @@ absl::StatusOr<std::vector<VerifyLayout>> ChooseLayouts(const VerifyArguments& a
 }
 
 absl::StatusOr<int> Verify(const VerifyArguments& arguments, const Program& program) {
-  ASSIGN_OR_RETURN(const auto all_numerics, ParseNumerics(arguments.numerics));
   ASSIGN_OR_RETURN(RunConfig config, Prepare(arguments, program));
   World* world = program.world;
   int checked = 0, wrong = 0;
-  for (Numerics numerics : all_numerics) {
+  for (Numerics numerics : ChooseNumerics(program, config)) {
     config.numerics = numerics;
     ASSIGN_OR_RETURN(const auto layouts, ChooseLayouts(arguments, config, world));
     const bool speaks = world == nullptr || world->rank() == 0;
@@ -128,12 +126,12 @@ void AddVerifyCommand(Program& program) {
   command->add_option("--layouts", arguments->layouts,
                       "like data=2,tensor=2 (keys of parallel:), several; default: a matrix that "
                       "crosses every axis");
-  command->add_option("--numerics", arguments->numerics, "invariant, fast or both");
   command->add_option("--steps", arguments->steps, "optimizer updates")->check(CLI::Range(1, 100));
   command->add_option("--ranks", arguments->ranks, "largest layout, as threads of this process")
       ->check(CLI::Range(1, 64));
   command->footer(
       "Under mpirun the layouts of exactly its ranks are run over MPI.\n"
+      "Both numerics are checked, unless --numerics=invariant or --numerics=fast is given.\n"
       "Any key of the config can be overridden: --section.key=value");
   command->callback([&program, arguments] {
     program.takes_overrides = true;

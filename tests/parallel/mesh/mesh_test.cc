@@ -18,20 +18,24 @@ std::vector<Position> CountThrough(const Degrees& d) {
     for (int r = 0; r < d.replica; ++r)
       for (int s = 0; s < d.shard; ++s)
         for (int c = 0; c < d.context; ++c)
-          for (int t = 0; t < d.tensor; ++t) of_rank.push_back({p, r, s, c, t, 0, 0, 0});
+          for (int t = 0; t < d.tensor; ++t) of_rank.push_back({p, r, s, c, t, 0, 0, 0, 0});
   const int per_stage = static_cast<int>(of_rank.size()) / d.pipe;
-  const int copies = per_stage / (d.expert * d.expert_tensor);
+  const int experts = d.expert * d.expert_tensor, sharing = d.context * d.tensor;
+  const int contexts = sharing % experts == 0 ? sharing / experts : 1;
+  const int copies = per_stage / (experts * contexts);
   size_t rank = 0;
   for (int p = 0; p < d.pipe; ++p)
     for (int a = 0; a < copies; ++a)
-      for (int e = 0; e < d.expert; ++e)
-        for (int t = 0; t < d.expert_tensor; ++t) {
-          EXPECT_EQ(of_rank[rank][0], p);  // both grids agree on the pipe
-          of_rank[rank][5] = a;
-          of_rank[rank][6] = e;
-          of_rank[rank][7] = t;
-          ++rank;
-        }
+      for (int c = 0; c < contexts; ++c)
+        for (int e = 0; e < d.expert; ++e)
+          for (int t = 0; t < d.expert_tensor; ++t) {
+            EXPECT_EQ(of_rank[rank][0], p);  // both grids agree on the pipe
+            of_rank[rank][5] = a;
+            of_rank[rank][6] = c;
+            of_rank[rank][7] = e;
+            of_rank[rank][8] = t;
+            ++rank;
+          }
   EXPECT_EQ(rank, of_rank.size());
   return of_rank;
 }
@@ -82,10 +86,18 @@ void CheckMutual(const Mesh& mesh, AxisSet axes) {
   }
 }
 
+// Ranks that share sequences beyond those of one exchange with experts.
+int ExpertContexts(const Degrees& d) {
+  const int experts = d.expert * d.expert_tensor, sharing = d.context * d.tensor;
+  return sharing % experts == 0 ? sharing / experts : 1;
+}
+
 int ProductOfDegrees(const Degrees& d, AxisSet axes) {
-  const int copies = d.replica * d.shard * d.context * d.tensor / (d.expert * d.expert_tensor);
-  const Position degree = {d.pipe,   d.replica, d.shard,  d.context,
-                           d.tensor, copies,    d.expert, d.expert_tensor};
+  const int contexts = ExpertContexts(d);
+  const int copies =
+      d.replica * d.shard * d.context * d.tensor / (d.expert * d.expert_tensor * contexts);
+  const Position degree = {d.pipe, d.replica, d.shard,  d.context,      d.tensor,
+                           copies, contexts,  d.expert, d.expert_tensor};
   int product = 1;
   for (int i = 0; i < kNumAxes; ++i) {
     if (axes.Has(static_cast<Axis>(i))) product *= degree[static_cast<size_t>(i)];
