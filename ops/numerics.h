@@ -1,17 +1,18 @@
 // How sums are ordered, so that a run can be the same bit for bit on any layout (design 3.3).
 //
 // `numerics: invariant` gives every sum that a layout may split one shape that does not depend on
-// the layout:
-//   - A sum over a dim that tensor parallelism splits (heads, feed-forward width, vocabulary) is
-//   cut
-//     into kVirtualPieces pieces, each summed from its first element to its last, and the pieces
-//     are added as a balanced binary tree. A rank of T holds kVirtualPieces / T neighbouring
-//     pieces: a subtree, which the collective over the ranks completes.
-//   - A sum over tokens (gradients of weights) has as leaves the kVirtualPieces token chunks of
-//   each
-//     microbatch; chunks, then microbatches are added as one balanced binary tree (grad_tree.h).
-//   - Everything else is computed row by row, and no row's bits depend on how many others there
-//   are.
+// the layout.
+//
+// A sum over a dim that tensor parallelism splits (heads, feed-forward width, vocabulary) is cut
+// into kVirtualPieces pieces, each summed from its first element to its last, and the pieces are
+// added as a balanced binary tree. A rank of T holds kVirtualPieces / T neighbouring pieces: a
+// subtree, which the collective over the ranks completes.
+//
+// A sum over tokens (gradients of weights) has as leaves the kVirtualPieces token chunks of each
+// microbatch; chunks, then microbatches are added as one balanced binary tree (grad_tree.h).
+//
+// Everything else is computed row by row, and no row's bits depend on how many others there are.
+//
 // Piece i of n things cut into p is [i n / p, (i + 1) n / p), rounded down: cuts into p are also
 // cuts into 2 p, and sizes differ by one at most.
 #pragma once
