@@ -49,6 +49,9 @@ absl::Status CheckSupported(const ParallelConfig& p, int zero) {
   if (p.capacity_factor) {
     return Refuse("parallel.capacity_factor: dropping tokens is not supported yet; use auto");
   }
+  if (p.node_size) {
+    return Refuse("parallel.node_size: nothing depends on nodes yet; use auto");
+  }
   if (p.two_level_exchange) {
     return Refuse("parallel.two_level_exchange: is not supported yet; use false");
   }

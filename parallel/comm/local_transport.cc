@@ -127,7 +127,7 @@ void LocalTransport::Receive(const Message& message, Handle receive) {
   if (message.bytes != slot.bytes) {
     Abort(StrCat("world rank ", rank_, " expects ", slot.bytes, " bytes from world rank ",
                  message.from, ", which sent ", message.bytes,
-                 ": their calls differ (comm.check names them)"),
+                 ": their calls differ (parallel.check_collectives names them)"),
           kAbortStatus);
   }
   if (message.bytes > 0) {

@@ -59,8 +59,9 @@ bool MpiTransport::Test(Handle handle) {
   MPI_Status status;
   const int error = MPI_Test(Request(handle), &ended, &status);
   if (error != MPI_SUCCESS) {
-    Check(error,
-          expected >= 0 ? "receive (the calls of two ranks may differ: see comm.check)" : "send");
+    Check(error, expected >= 0
+                     ? "receive (the calls of two ranks may differ: see parallel.check_collectives)"
+                     : "send");
   }
   if (ended == 0) return false;
   if (expected >= 0) {
@@ -68,7 +69,8 @@ bool MpiTransport::Test(Handle handle) {
     MPI_Get_count(&status, MPI_BYTE, &got);
     if (got != expected) {
       Abort(StrCat("expected ", expected, " bytes from world rank ", status.MPI_SOURCE,
-                   ", which sent ", got, ": their calls differ (comm.check names them)"),
+                   ", which sent ", got,
+                   ": their calls differ (parallel.check_collectives names them)"),
             kAbortStatus);
     }
   }

@@ -55,7 +55,6 @@ struct ParallelConfig {
   std::optional<int> node_size;
   bool two_level_exchange = false;
   double bucket_mib = 25;
-  int prefetch_layers = 1;
   bool check_collectives = false;
   double timeout_s = 600;
   bool auto_layout = false;
@@ -93,8 +92,6 @@ struct ParallelConfig {
     v("two_level_exchange", two_level_exchange,
       "exchange tokens between nodes first, then inside them");
     v("bucket_mib", bucket_mib, "MiB of gradients that are reduced at once", Above(0));
-    v("prefetch_layers", prefetch_layers, "layers whose sharded weights are gathered ahead",
-      AtLeast(0));
     v("check_collectives", check_collectives,
       "compare every collective with the other ranks' before it starts");
     v("timeout_s", timeout_s, "seconds a rank waits for the others before the job ends", Above(0));
