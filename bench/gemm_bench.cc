@@ -1,5 +1,6 @@
 // Rates of the matrix products of step_bench's models: Choir's GemmParallel (its tiles, OpenBLAS on
-// one thread each) beside one call of OpenBLAS on its own threads, best of interleaved repeats.
+// one thread each) beside one call of OpenBLAS on its own threads, best of interleaved repeats; and
+// that of InvariantGemm on one thread.
 //
 //   gemm_bench [THREADS [REPEATS]]     defaults: 2, 15
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "ops/gemm.h"
+#include "ops/invariant_gemm.h"
 #include "ops/parallel_for.h"
 #include "tensor/tolerance.h"
 #include "train/gemm_peak.h"
@@ -52,6 +54,16 @@ Tensor Filled(int64_t rows, int64_t columns) {
   return t;
 }
 
+// Whether two products of matrices of Filled over k terms agree.
+bool Agree(const Tensor& c, const Tensor& d, int64_t k) {
+  float worst = 0;
+  for (int64_t i = 0; i < c.NumElements(); ++i) {
+    worst = std::max(worst, std::abs(c.data<float>()[i] - d.data<float>()[i]));
+  }
+  // Terms are below 1/4; see tensor/tolerance.h.
+  return worst <= ErrorBound(DType::kF32, k) * std::sqrt(static_cast<double>(k));
+}
+
 // Prints one row; false when the two results differ.
 bool Run(const Layer& layer, const Product& p, int threads, int repeats) {
   const bool ta = p.a == Transpose::kYes, tb = p.b == Transpose::kYes;
@@ -78,16 +90,46 @@ bool Run(const Layer& layer, const Product& p, int threads, int repeats) {
     library = std::min(library, Seconds([&] { Gemm(args); }));
     openblas_set_num_threads(1);
   }
-  float worst = 0;
-  for (int64_t i = 0; i < c.NumElements(); ++i) {
-    worst = std::max(worst, std::abs(c.data<float>()[i] - d.data<float>()[i]));
-  }
-  // Terms are below 1/4; see tensor/tolerance.h.
-  const bool same = worst <= ErrorBound(DType::kF32, p.k) * std::sqrt(static_cast<double>(p.k));
+  const bool same = Agree(c, d, p.k);
   const double flops = 2.0 * static_cast<double>(p.m * p.n * p.k);
   std::printf("%-15s %-9s %5lld x %5lld x %5lld %8.1f %8.1f   %s\n", layer.name, p.name,
               static_cast<long long>(p.m), static_cast<long long>(p.n), static_cast<long long>(p.k),
               flops / own / 1e9, flops / library / 1e9, same ? "" : "DIFFERS");
+  return same;
+}
+
+double BestSeconds(int repeats, const auto& body) {
+  double best = 1e30;
+  for (int i = 0; i < repeats; ++i) best = std::min(best, Seconds(body));
+  return best;
+}
+
+// A row for the products of `numerics: invariant`, on one thread: their fixed order of sums beside
+// OpenBLAS. False when the two results differ.
+bool RunInvariant(int64_t size, int repeats) {
+  const Tensor a = Filled(size, size), b = Filled(size, size);
+  const Tensor c = Tensor::Empty({size, size}, {}), d = Tensor::Empty({size, size}, {});
+  GemmArgs<float> args{Transpose::kNo,
+                       Transpose::kYes,
+                       size,
+                       size,
+                       size,
+                       1,
+                       a.data<float>(),
+                       size,
+                       b.data<float>(),
+                       size,
+                       0,
+                       c.data<float>(),
+                       size};
+  const double own = BestSeconds(repeats, [&] { InvariantGemm(args); });
+  args.c = d.data<float>();
+  const double library = BestSeconds(repeats, [&] { Gemm(args); });
+  const bool same = Agree(c, d, size);
+  const double flops = 2.0 * std::pow(static_cast<double>(size), 3);
+  const auto n = static_cast<long long>(size);
+  std::printf("%-15s %-9s %5lld x %5lld x %5lld %8.1f %8.1f   %s\n", "invariant", "1 thread", n, n,
+              n, flops / own / 1e9, flops / library / 1e9, same ? "" : "DIFFERS");
   return same;
 }
 
@@ -102,6 +144,7 @@ int RunAll(int threads, int repeats) {
                                 {"weight", Transpose::kYes, Transpose::kNo, l.out, l.in, l.tokens}};
     for (const Product& p : products) same = Run(l, p, threads, repeats) && same;
   }
+  same = RunInvariant(1024, repeats) && same;
   return same ? 0 : 1;
 }
 

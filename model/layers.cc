@@ -8,6 +8,7 @@
 #include "ops/grouped_matmul.h"
 #include "ops/matmul.h"
 #include "ops/swiglu.h"
+#include "parallel/context/context_attention.h"
 
 namespace choir {
 namespace {
@@ -21,54 +22,109 @@ ParameterInit ResidualInit(const ModelConfig& config) {
 
 }  // namespace
 
-void ParameterList::Make(Parameter& parameter, const std::string& name, const Shape& shape,
+void ParameterList::Make(Parameter& parameter, const std::string& name, Placement placement,
                          ParameterInit init) {
   parameter.name = name;
+  const Shape shape =
+      LocalSlice(placement.shape, placement.layout, place->mesh(), place->rank()).count;
   TensorOptions of_kind = options;
   of_kind.category = MemoryCategory::kParameters;
   parameter.value = Tensor::Empty(shape, of_kind);
   of_kind.category = MemoryCategory::kGradients;
   parameter.grad = Tensor::Zeros(shape, of_kind);
-  entries.push_back({&parameter, init});
+  entries.push_back({&parameter, init, std::move(placement)});
+}
+
+Var GatherTokens(Tape& tape, const Var& x, const BlockInput& input, const Place& place) {
+  Var all = Redistribute(tape, x, input.tokens.Gather(place), "gather");
+  tape.SetRows(input.tokens.context_leaves);
+  return all;
+}
+
+Var SumTokens(Tape& tape, const Var& x, const BlockInput& input, const Place& place) {
+  Var piece = Redistribute(tape, x, input.tokens.Scatter(place), "scatter");
+  tape.SetRows(input.tokens.local_leaves);
+  return piece;
 }
 
 void Attention::Make(ParameterList& list, const std::string& prefix, const ModelConfig& config) {
   const int64_t groups = config.NumKvHeads(), head_dim = config.HeadDim(), hidden = config.hidden;
   const int64_t queries = config.heads / groups;
-  list.Make(qkv, prefix + "qkv", {groups, queries + 2, head_dim, hidden}, {config.init_std});
-  list.Make(output, prefix + "output", {hidden, config.heads * head_dim}, ResidualInit(config));
+  place = list.place;
+  all_groups = groups;
   norm_eps = config.norm_eps;
+  scale = 1 / std::sqrt(static_cast<double>(head_dim));
+  list.Make(qkv, prefix + "qkv",
+            {{groups, queries + 2, head_dim, hidden}, Layout::Split(0, Axis::kTensor)},
+            {config.init_std});
+  list.Make(output, prefix + "output",
+            {{hidden, groups, queries * head_dim}, Layout::Split(1, Axis::kTensor)},
+            ResidualInit(config));
   if (!config.qk_norm) return;
-  list.Make(q_norm.emplace(), prefix + "q_norm", {head_dim}, {.ones = true});
-  list.Make(k_norm.emplace(), prefix + "k_norm", {head_dim}, {.ones = true});
+  const Placement norm{{head_dim}, {}, /*over_heads=*/true};
+  list.Make(q_norm.emplace(), prefix + "q_norm", norm, {.ones = true});
+  list.Make(k_norm.emplace(), prefix + "k_norm", norm, {.ones = true});
+}
+
+Var Attention::Prepare(Tape& tape, const Var& x, const BlockInput& input) {
+  const Shape& w = qkv.value.shape();
+  const int64_t group_size = w.dim(1) * w.dim(2);
+  const Var all = GatherTokens(tape, x, input, *place);
+  const Var projected = tape.Reshape(
+      Linear(tape, all, qkv,
+             {.tag = "attention.qkv",
+              .out_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size)}),
+      {all.dim(0), w.dim(0), w.dim(1), w.dim(2)});
+  const QkNorm norm{q_norm ? &*q_norm : nullptr, k_norm ? &*k_norm : nullptr, norm_eps};
+  const int64_t pieces = kVirtualPieces / place->Size(Axis::kTensor);
+  return PrepareQkv(tape, projected, norm, *rotary, input.positions,
+                    {.group_pieces = PiecesOf(*place, Axis::kTensor, all_groups, 1),
+                     .first_piece = place->Coord(Axis::kTensor) * pieces,
+                     .token_leaves = input.tokens.leaves_per_step});
 }
 
 Var Attention::Forward(Tape& tape, const Var& x, const BlockInput& input, KvCache* cache) {
-  const Shape& w = qkv.value.shape();
-  const double scale = 1 / std::sqrt(static_cast<double>(w.dim(2)));
-  const QkNorm norm{q_norm ? &*q_norm : nullptr, k_norm ? &*k_norm : nullptr, norm_eps};
-  Var prepared;
-  {
-    Var projected = tape.Reshape(Linear(tape, x, qkv, "attention.qkv"),
-                                 {x.dim(0), w.dim(0), w.dim(1), w.dim(2)});
-    prepared = PrepareQkv(tape, projected, norm, *rotary, input.positions);
+  Var prepared = Prepare(tape, x, input);
+  Var mixed;
+  if (cache != nullptr) {
+    mixed = tape.Input(CachedAttention(prepared.tensor(), *cache, scale));
+  } else {
+    mixed = ContextAttention(tape, prepared, {input.boundaries, scale, &input.tokens}, *place);
   }
-  Var mixed = cache != nullptr ? tape.Input(CachedAttention(prepared.tensor(), *cache, scale))
-                               : CausalAttention(tape, prepared, input.boundaries, scale);
   prepared = Var();
-  return Linear(tape, mixed, output, "attention.output");
+  const Shape& w = qkv.value.shape();
+  const int64_t group_size = (w.dim(1) - 2) * w.dim(2);
+  const Var sum =
+      Linear(tape, mixed, output,
+             {.tag = "attention.output",
+              .in_pieces = PiecesOf(*place, Axis::kTensor, all_groups, group_size),
+              .in_dims = 2});
+  return SumTokens(tape, sum, input, *place);
 }
 
 void FeedForward::Make(ParameterList& list, const std::string& prefix, const ModelConfig& config,
-                       int width) {
-  list.Make(gate_up, prefix + "gate_up", {width, 2, config.hidden}, {config.init_std});
-  list.Make(down, prefix + "down", {config.hidden, width}, ResidualInit(config));
+                       int full_width) {
+  place = list.place;
+  width = full_width;
+  list.Make(gate_up, prefix + "gate_up",
+            {{width, 2, config.hidden}, Layout::Split(0, Axis::kTensor)}, {config.init_std});
+  list.Make(down, prefix + "down", {{config.hidden, width}, Layout::Split(1, Axis::kTensor)},
+            ResidualInit(config));
   clamp = config.swiglu_clamp;
 }
 
-Var FeedForward::Forward(Tape& tape, const Var& x) {
-  Var inner = SwiGlu(tape, Linear(tape, x, gate_up, "ffn.gate_up"), clamp);
-  return Linear(tape, inner, down, "ffn.down");
+Var FeedForward::Forward(Tape& tape, const Var& x, const BlockInput& input) {
+  const Var all = GatherTokens(tape, x, input, *place);
+  const Var inner =
+      SwiGlu(tape,
+             Linear(tape, all, gate_up,
+                    {.tag = "ffn.gate_up",
+                     .out_pieces = PiecesOf(*place, Axis::kTensor, width, 2)}),
+             clamp);
+  const Var sum = Linear(
+      tape, inner, down,
+      {.tag = "ffn.down", .in_pieces = PiecesOf(*place, Axis::kTensor, width, 1)});
+  return SumTokens(tape, sum, input, *place);
 }
 
 void MixtureOfExperts::Make(ParameterList& list, const std::string& prefix,
@@ -76,10 +132,15 @@ void MixtureOfExperts::Make(ParameterList& list, const std::string& prefix,
   config = model.moe;
   options = model.Router();
   clamp = model.swiglu_clamp;
+  place = list.place;
   const int64_t experts = config.experts, width = config.width, hidden = model.hidden;
-  list.Make(router, prefix + "router", {experts, hidden}, {model.init_std});
-  list.Make(gate_up, prefix + "experts.gate_up", {experts, width, 2, hidden}, {model.init_std});
-  list.Make(down, prefix + "experts.down", {experts, hidden, width}, ResidualInit(model));
+  list.Make(router, prefix + "router", {{experts, hidden}, {}}, {model.init_std});
+  Layout up, back;
+  up.split[0] = back.split[0] = Axis::kExpert;
+  up.split[1] = back.split[2] = Axis::kExpertTensor;
+  list.Make(gate_up, prefix + "experts.gate_up", {{experts, width, 2, hidden}, up},
+            {model.init_std});
+  list.Make(down, prefix + "experts.down", {{experts, hidden, width}, back}, ResidualInit(model));
   if (config.shared_experts > 0) {
     shared.emplace().Make(list, prefix + "shared.", model, config.shared_experts * config.width);
   }
@@ -105,35 +166,51 @@ Var MixtureOfExperts::Forward(Tape& tape, const Var& x, const BlockInput& input,
     AddLosses(tape, logits, routing, input, report);
     weights = routing.weights;
   }
-  Var y;
-  {
-    Var sorted = Permute(tape, x, dispatch);
-    Var inner = GroupedLinear(tape, sorted, gate_up, dispatch.offsets, "moe.gate_up");
-    sorted = Var();
-    inner = SwiGlu(tape, inner, clamp, "moe.swiglu");
-    Var expert_outputs = GroupedLinear(tape, inner, down, dispatch.offsets, "moe.down");
-    inner = Var();
-    y = Unpermute(tape, expert_outputs, weights, dispatch);
-  }
+  Var y = RunExperts(tape, x, weights, dispatch);
   if (!shared) return y;
-  return Add(tape, y, shared->Forward(tape, x));
+  return Add(tape, y, shared->Forward(tape, x, input));
+}
+
+Var MixtureOfExperts::RunExperts(Tape& tape, const Var& x, const Var& weights,
+                                 const Dispatch& dispatch) {
+  const ExpertExchange exchange = PlanExchange(tape, dispatch, config.experts, *place);
+  Var rows = ToExperts(tape, Permute(tape, x, dispatch), exchange);
+  const int64_t width = config.width;
+  Var inner = GroupedLinear(
+      tape, rows, gate_up, exchange.offsets,
+      {.tag = "moe.gate_up",
+       .out_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 2),
+       .leaves = exchange.leaves});
+  rows = Var();
+  inner = SwiGlu(tape, inner, clamp, "moe.swiglu");
+  Var outputs = GroupedLinear(tape, inner, down, exchange.offsets,
+                              {.tag = "moe.down",
+                               .in_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 1),
+                               .leaves = exchange.leaves});
+  inner = Var();
+  return Unpermute(tape, FromExperts(tape, outputs, exchange), weights, dispatch);
 }
 
 void MixtureOfExperts::AddLosses(Tape& tape, const Var& logits, const Routing& routing,
                                  const BlockInput& input, RoutingReport& report) const {
-  const double share = input.batch_share;
-  if (config.sequence_loss > 0) {
-    report.losses.push_back(SequenceBalanceLoss(tape, routing, logits.dim(0) / input.rows,
-                                                input.valid, config.sequence_loss * share,
-                                                options));
-  }
-  if (config.balance_loss > 0) {
-    report.losses.push_back(
-        LoadBalanceLoss(tape, routing, input.valid, config.balance_loss * share, options));
-  }
-  if (config.z_loss > 0) {
-    report.losses.push_back(RouterZLoss(tape, logits, input.valid, config.z_loss * share));
-  }
+  const TokenPlan& tokens = input.tokens;
+  const int64_t total = tokens.total > 0 ? tokens.total : logits.dim(0);
+  BalanceInput balance{.valid = input.valid,
+                       .scale = input.batch_share,
+                       .options = options,
+                       .rows_per_sequence = total / input.rows,
+                       .first_row = tokens.local_begin,
+                       .total_rows = total,
+                       .token_group = place->Ranks(kTokenAxes)};
+  auto add = [&](double coefficient, auto&& loss) {
+    balance.coefficient = coefficient;
+    if (coefficient > 0) report.losses.push_back(loss(balance));
+  };
+  add(config.sequence_loss,
+      [&](const BalanceInput& in) { return SequenceBalanceLoss(tape, routing, in); });
+  add(config.balance_loss,
+      [&](const BalanceInput& in) { return LoadBalanceLoss(tape, routing, in); });
+  add(config.z_loss, [&](const BalanceInput& in) { return RouterZLoss(tape, logits, in); });
 }
 
 void MixtureOfExperts::UpdateBias(const std::vector<int64_t>& expert_tokens) {

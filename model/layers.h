@@ -1,4 +1,6 @@
-// The parts of a transformer block. Layers own their parameters and know nothing of ranks.
+// The parts of a transformer block. Layers own their parameters (this rank's part of them, see
+// parallel/mesh/placement.h) and name how values lie at their boundaries; the same code runs on one
+// rank, where every redistribution is nothing.
 // Shapes: T tokens, C hidden, G key-value heads, R query heads of each, D head width, E experts,
 // F feed-forward width. Every shard of a weight is one slab: fused projections put the dim that is
 // split outermost or keep it apart.
@@ -17,16 +19,22 @@
 #include "ops/rotary.h"
 #include "ops/router.h"
 #include "ops/tape.h"
+#include "parallel/expert/exchange.h"
+#include "parallel/mesh/placement.h"
+#include "parallel/tokens.h"
 
 namespace choir {
 
 // What every block of one forward pass shares.
+// T is the number of tokens that this rank has between blocks (TokenPlan::local_count), A those of
+// its context rank: the tokens that attention, dense feed-forward and the head work on.
 struct BlockInput {
-  Tensor positions;                                        // i32 [T], within the document
-  std::shared_ptr<const std::vector<int32_t>> boundaries;  // cumulative document lengths
+  Tensor positions;                                        // i32 [A], within the document
+  std::shared_ptr<const std::vector<int32_t>> boundaries;  // cumulative lengths of all documents
   Tensor valid;                                            // f32 [T], 0 for padding
-  int64_t rows = 1;                                        // sequences of T / rows tokens
+  int64_t rows = 1;                                        // sequences in the whole microbatch
   double batch_share = 1;                                  // of the global batch, for mean losses
+  TokenPlan tokens;                                        // not needed on one rank in fast mode
 };
 
 // How initial values are drawn: N(0, std^2), or ones.
@@ -40,23 +48,38 @@ struct ParameterList {
   struct Entry {
     Parameter* parameter;
     ParameterInit init;
+    Placement placement;
   };
   std::vector<Entry> entries;
   TensorOptions options;  // dtype and device
+  const Place* place = nullptr;
 
-  void Make(Parameter& parameter, const std::string& name, const Shape& shape, ParameterInit init);
+  // Allocates this rank's part of a parameter of `placement.shape`.
+  void Make(Parameter& parameter, const std::string& name, Placement placement,
+            ParameterInit init);
 };
+
+// The whole of x [T, ...] from its pieces on the tensor ranks, [A, ...]; and back: the sum of the
+// tensor ranks' [A, ...], cut. What is between them counts its tokens by context rank.
+Var GatherTokens(Tape& tape, const Var& x, const BlockInput& input, const Place& place);
+Var SumTokens(Tape& tape, const Var& x, const BlockInput& input, const Place& place);
 
 struct Attention {
   Parameter qkv;     // [G, R + 2, D, C]: of each group its queries, then key, then value
   Parameter output;  // [C, G R D]
   std::optional<Parameter> q_norm, k_norm;  // [D]
   double norm_eps = 0;
+  double scale = 1;
+  int64_t all_groups = 0;  // of all tensor ranks; a rank may have none
   const RotaryTable* rotary = nullptr;
+  const Place* place = nullptr;
 
   void Make(ParameterList& list, const std::string& prefix, const ModelConfig& config);
   // x [T, C] -> [T, C]. With `cache`, T new tokens of one sequence are appended to it.
   Var Forward(Tape& tape, const Var& x, const BlockInput& input, KvCache* cache);
+
+ private:
+  Var Prepare(Tape& tape, const Var& x, const BlockInput& input);
 };
 
 // down(silu(gate(x)) * up(x)).
@@ -64,14 +87,18 @@ struct FeedForward {
   Parameter gate_up;  // [F, 2, C]
   Parameter down;     // [C, F]
   std::optional<double> clamp;
+  int64_t width = 0;  // F of all tensor ranks
+  const Place* place = nullptr;
 
   void Make(ParameterList& list, const std::string& prefix, const ModelConfig& config, int width);
-  Var Forward(Tape& tape, const Var& x);
+  // x [T, C] -> [T, C].
+  Var Forward(Tape& tape, const Var& x, const BlockInput& input);
 };
 
 // What a mixture-of-experts layer reports of one forward pass.
 struct RoutingReport {
-  std::vector<int64_t> expert_tokens;  // [E], padding not counted; empty on meta
+  int layer = 0;
+  std::vector<int64_t> expert_tokens;  // [E], of this rank's tokens, no padding; empty on meta
   std::vector<Var> losses;             // balance losses, each [1], already scaled
   Tensor indices;                      // i32 [T, K]
 };
@@ -86,6 +113,8 @@ struct MixtureOfExperts {
   MoeConfig config;
   RouterOptions options;
   std::optional<double> clamp;
+  const Place* place = nullptr;
+  int layer = 0;
 
   void Make(ParameterList& list, const std::string& prefix, const ModelConfig& config);
   Var Forward(Tape& tape, const Var& x, const BlockInput& input, RoutingReport& report);
@@ -95,6 +124,7 @@ struct MixtureOfExperts {
   void UpdateBias(const std::vector<int64_t>& expert_tokens);
 
  private:
+  Var RunExperts(Tape& tape, const Var& x, const Var& weights, const Dispatch& dispatch);
   void AddLosses(Tape& tape, const Var& logits, const Routing& routing, const BlockInput& input,
                  RoutingReport& report) const;
 };

@@ -1,5 +1,7 @@
 #include "model/transformer.h"
 
+#include <algorithm>
+
 #include "base/random.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
@@ -8,102 +10,197 @@
 #include "ops/rms_norm.h"
 
 namespace choir {
+namespace {
+
+Transformer::Part WholeModel(const ModelConfig& config) {
+  static const Place& alone = *new Place;
+  return {&alone, {{0, config.layers, /*embedding=*/true, /*head=*/true}}, {0}};
+}
+
+// Fills this rank's part of a parameter.
+template <class T>
+void Draw(const ParameterList::Entry& entry, const Place& place, uint64_t seed) {
+  const auto& [parameter, init, placement] = entry;
+  const CounterRandom random(seed, "init/" + parameter->name);
+  const Slice slice =
+      LocalSlice(placement.shape, placement.layout, place.mesh(), place.rank());
+  T* p = parameter->value.data<T>();
+  ParallelRanges(parameter->value.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto index = static_cast<uint64_t>(GlobalIndex(placement.shape, slice, i));
+      p[i] = static_cast<T>(init.ones ? 1 : init.std * random.Normal(index));
+    }
+  });
+}
+
+}  // namespace
 
 Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
                          const TensorOptions& options)
-    : config_(config), vocab_size_(vocab_size), rotary_(config.Rotary()) {
+    : Transformer(config, vocab_size, options, WholeModel(config)) {}
+
+Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
+                         const TensorOptions& options, Part part)
+    : config_(config), vocab_size_(vocab_size), part_(std::move(part)), rotary_(config.Rotary()) {
+  CHECK(!part_.mine.empty() && !part_.stages.empty());
   list_.options = options;
-  list_.Make(embedding_, "embedding", {vocab_size, config.hidden}, {config.init_std});
-  for (int i = 0; i < config.layers; ++i) {
-    auto& block = *blocks_.emplace_back(std::make_unique<Block>());
-    const std::string prefix = "layers." + std::to_string(i) + ".";
-    list_.Make(block.attention_norm, prefix + "attention_norm", {config.hidden}, {.ones = true});
-    block.attention.Make(list_, prefix + "attention.", config);
-    block.attention.rotary = &rotary_;
-    list_.Make(block.ffn_norm, prefix + "ffn_norm", {config.hidden}, {.ones = true});
-    if (config.IsMoeLayer(i)) {
-      block.experts.emplace().Make(list_, prefix + "moe.", config);
-      experts_.push_back(&*block.experts);
-    } else {
-      block.dense.emplace().Make(list_, prefix + "ffn.", config, config.ffn);
-    }
+  list_.place = part_.place;
+  blocks_.resize(static_cast<size_t>(config.layers));
+  const Placement table{{vocab_size, config.hidden}, Layout::Split(0, Axis::kTensor)};
+  if (part_.mine.front() == 0) {
+    list_.Make(embedding_.emplace(), "embedding", table, {config.init_std});
   }
-  list_.Make(final_norm_, "final_norm", {config.hidden}, {.ones = true});
-  if (!config.tie_embeddings) {
-    list_.Make(head_.emplace(), "head", {vocab_size, config.hidden}, {config.init_std});
+  for (int stage : part_.mine) {
+    const StageLayers layers = part_.stages[static_cast<size_t>(stage)];
+    for (int i = layers.begin; i < layers.end; ++i) MakeBlock(i);
+  }
+  if (part_.mine.back() != num_stages() - 1) return;
+  list_.Make(final_norm_.emplace(), "final_norm", {{config.hidden}, {}}, {.ones = true});
+  const bool apart = num_stages() > 1 || place().invariant();
+  if (config.tie_embeddings && !apart) return;
+  list_.Make(head_.emplace(), config.tie_embeddings ? "embedding" : "head", table,
+             {config.init_std});
+  if (config.tie_embeddings && embedding_) {
+    head_->value = embedding_->value;
+    list_.entries.pop_back();
+  }
+}
+
+void Transformer::MakeBlock(int layer) {
+  auto& slot = blocks_[static_cast<size_t>(layer)];
+  CHECK(slot == nullptr) << "layer " << layer << " is in two stages";
+  Block& block = *(slot = std::make_unique<Block>());
+  const std::string prefix = "layers." + std::to_string(layer) + ".";
+  const Placement norm{{config_.hidden}, {}};
+  list_.Make(block.attention_norm, prefix + "attention_norm", norm, {.ones = true});
+  block.attention.Make(list_, prefix + "attention.", config_);
+  block.attention.rotary = &rotary_;
+  list_.Make(block.ffn_norm, prefix + "ffn_norm", norm, {.ones = true});
+  if (config_.IsMoeLayer(layer)) {
+    block.experts.emplace().Make(list_, prefix + "moe.", config_);
+    block.experts->layer = layer;
+    experts_.push_back(&*block.experts);
+  } else {
+    block.dense.emplace().Make(list_, prefix + "ffn.", config_, config_.ffn);
   }
 }
 
 void Transformer::Initialize(uint64_t seed) {
-  for (const auto& [parameter, init] : list_.entries) {
-    if (parameter->value.device() == Device::kMeta) continue;
-    const CounterRandom random(seed, "init/" + parameter->name);
-    DispatchFloat(parameter->value.dtype(), [&, init = init, parameter = parameter]<class T>() {
-      T* p = parameter->value.data<T>();
-      ParallelRanges(
-          parameter->value.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin; i < end; ++i) {
-              p[i] = static_cast<T>(init.ones ? 1
-                                              : init.std * random.Normal(static_cast<uint64_t>(i)));
-            }
-          });
-    });
+  for (const ParameterList::Entry& entry : list_.entries) {
+    if (entry.parameter->value.device() == Device::kMeta) continue;
+    DispatchFloat(entry.parameter->value.dtype(),
+                  [&]<class T>() { Draw<T>(entry, place(), seed); });
   }
 }
 
-Var Transformer::Run(Tape& tape, const ModelInput& input, std::vector<RoutingReport>* routing,
-                     std::vector<KvCache>* caches) {
-  const double eps = config_.norm_eps;
-  Var stream = Embedding(tape, input.tokens, embedding_);
-  Var delta;  // what the previous part adds to the stream
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    Block& block = *blocks_[i];
-    tape.SetLayer(static_cast<int>(i));
-    auto normed = [&](Parameter& norm) {
-      if (!delta.defined()) return RmsNorm(tape, stream, norm, eps);
-      AddNormResult r = AddRmsNorm(tape, stream, delta, norm, eps);
-      stream = std::move(r.sum);
-      return std::move(r.normed);
-    };
-    KvCache* cache = caches != nullptr ? &(*caches)[i] : nullptr;
-    delta = block.attention.Forward(tape, normed(block.attention_norm), input.block, cache);
-    const Var x = normed(block.ffn_norm);
+Transformer::Residual Transformer::Embed(Tape& tape, const ModelInput& input) {
+  tape.SetRows(input.block.tokens.context_leaves);
+  const Slice rows = LocalSlice({vocab_size_, config_.hidden}, Layout::Split(0, Axis::kTensor),
+                                place().mesh(), place().rank());
+  const Var found =
+      Embedding(tape, input.tokens, *embedding_,
+                {.first_row = rows.start.dim(0), .vocabulary = vocab_size_});
+  return {SumTokens(tape, found, input.block, place()), {}};
+}
+
+Var Transformer::Normed(Tape& tape, Residual& residual, Parameter& norm) const {
+  AddNormResult r =
+      AddRmsNorm(tape, residual.stream, residual.delta, norm, config_.norm_eps);
+  residual.stream = std::move(r.sum);
+  return std::move(r.normed);
+}
+
+void Transformer::RunLayers(Tape& tape, StageLayers layers, Residual& residual,
+                            const ModelInput& input, std::vector<RoutingReport>* routing,
+                            std::vector<KvCache>* caches) {
+  for (int layer = layers.begin; layer < layers.end; ++layer) {
+    Block& block = *blocks_[static_cast<size_t>(layer)];
+    tape.SetLayer(layer);
+    KvCache* cache = caches != nullptr ? &(*caches)[static_cast<size_t>(layer)] : nullptr;
+    residual.delta = block.attention.Forward(tape, Normed(tape, residual, block.attention_norm),
+                                             input.block, cache);
+    const Var x = Normed(tape, residual, block.ffn_norm);
     if (block.dense) {
-      delta = block.dense->Forward(tape, x);
+      residual.delta = block.dense->Forward(tape, x, input.block);
     } else {
-      RoutingReport report;
-      delta = block.experts->Forward(tape, x, input.block, report);
+      RoutingReport report{.layer = layer};
+      residual.delta = block.experts->Forward(tape, x, input.block, report);
       if (routing != nullptr) routing->push_back(std::move(report));
     }
   }
   tape.SetLayer(-1);
-  return AddRmsNorm(tape, stream, delta, final_norm_, eps).normed;
 }
 
-Var Transformer::Hidden(Tape& tape, const ModelInput& input, std::vector<RoutingReport>* routing) {
-  return Run(tape, input, routing, nullptr);
+void Transformer::AddHead(Tape& tape, Residual& residual, const ModelInput& input,
+                          double label_scale, StageOutput& output) {
+  Var all;
+  {
+    const Var normed = Normed(tape, residual, *final_norm_);
+    residual = Residual();
+    all = GatherTokens(tape, normed, input.block, place());
+  }
+  const Slice rows = LocalSlice({vocab_size_, config_.hidden}, Layout::Split(0, Axis::kTensor),
+                                place().mesh(), place().rank());
+  CrossEntropyResult result =
+      CrossEntropy(tape, all, head_ ? *head_ : *embedding_, input.labels, label_scale,
+                   {.z_loss = config_.z_loss,
+                    .first_row = rows.start.dim(0),
+                    .vocabulary = vocab_size_,
+                    .vocabulary_group = place().Ranks(Axis::kTensor),
+                    .vocabulary_pieces = PiecesOf(place(), Axis::kTensor, vocab_size_, 1)});
+  output.cross_entropy = result.loss;
+  output.total = result.loss;
+  output.token_nll = result.token_nll;
+}
+
+StageOutput Transformer::RunStage(Tape& tape, int stage, const Var& hidden,
+                                  const ModelInput& input, double label_scale) {
+  tape.SetNumerics(place().numerics());
+  const bool last = stage == num_stages() - 1;
+  StageOutput output;
+  {
+    Residual residual;
+    if (stage == 0) {
+      residual = Embed(tape, input);
+    } else {
+      residual.stream = hidden;
+      tape.SetRows(input.block.tokens.local_leaves);
+    }
+    RunLayers(tape, part_.stages[static_cast<size_t>(stage)], residual, input, &output.routing,
+              nullptr);
+    if (last) {
+      AddHead(tape, residual, input, label_scale, output);
+    } else {
+      // The next stage's first norm would add these; a sum sent is half of two tensors sent.
+      output.hidden = residual.delta.defined() ? Add(tape, residual.stream, residual.delta)
+                                               : residual.stream;
+    }
+  }
+  for (const RoutingReport& report : output.routing) {
+    for (const Var& term : report.losses) {
+      output.total = output.total.defined() ? Add(tape, output.total, term) : term;
+    }
+  }
+  return output;
 }
 
 ModelLoss Transformer::Loss(Tape& tape, const ModelInput& input, double label_scale) {
-  ModelLoss loss;
-  CrossEntropyResult result;
-  {
-    const Var hidden = Run(tape, input, &loss.routing, nullptr);
-    result = CrossEntropy(tape, hidden, head_ ? *head_ : embedding_, input.labels, label_scale,
-                          {.z_loss = config_.z_loss});
-  }
-  loss.cross_entropy = result.loss;
-  loss.token_nll = result.token_nll;
-  loss.total = result.loss;
-  for (const RoutingReport& report : loss.routing) {
-    for (const Var& term : report.losses) loss.total = Add(tape, loss.total, term);
-  }
-  return loss;
+  CHECK(num_stages() == 1) << "this rank has a part of the layers";
+  return RunStage(tape, 0, Var(), input, label_scale);
+}
+
+Var Transformer::Hidden(Tape& tape, const ModelInput& input, std::vector<RoutingReport>* routing) {
+  Residual residual = Embed(tape, input);
+  RunLayers(tape, {0, config_.layers}, residual, input, routing, nullptr);
+  return Normed(tape, residual, *final_norm_);
 }
 
 Tensor Transformer::Logits(const ModelInput& input, std::vector<KvCache>* caches) {
+  CHECK(place().mesh().size() == 1) << "logits are for one rank";
   Tape tape(/*recording=*/false);
-  return choir::Logits(Run(tape, input, nullptr, caches).tensor(), head());
+  Residual residual = Embed(tape, input);
+  RunLayers(tape, {0, config_.layers}, residual, input, nullptr, caches);
+  return choir::Logits(Normed(tape, residual, *final_norm_).tensor(), head());
 }
 
 std::vector<KvCache> Transformer::MakeCaches(int64_t capacity) const {

@@ -16,14 +16,30 @@ const float* ValidData(const Tensor& valid) {
   return valid.defined() ? valid.data<float>() : nullptr;
 }
 
-int64_t CountValid(const float* valid, int64_t begin, int64_t end) {
-  int64_t count = 0;
-  for (int64_t t = begin; t < end; ++t) count += Counts(valid, t);
-  return count;
-}
+// The rows that are here, and the sequences of the microbatch they belong to.
+struct Rows {
+  Tensor valid;
+  int64_t first, per_sequence, sequences;
+  RankGroup* group;
 
-void CheckValid(const Tensor& valid, int64_t rows) {
-  CHECK(!valid.defined() || (valid.dtype() == DType::kF32 && valid.NumElements() == rows));
+  // The local rows of sequence q; none if it is elsewhere.
+  int64_t Begin(int64_t q, int64_t rows) const {
+    return std::clamp<int64_t>(q * per_sequence - first, 0, rows);
+  }
+  int64_t SequenceOf(int64_t t) const { return (first + t) / per_sequence; }
+};
+
+// `per_sequence` 0: the microbatch is one sequence.
+Rows MakeRows(const BalanceInput& in, int64_t rows, int64_t per_sequence) {
+  CHECK(!in.valid.defined() || (in.valid.dtype() == DType::kF32 && in.valid.NumElements() == rows));
+  const int64_t total = in.total_rows > 0 ? in.total_rows : rows;
+  CHECK(in.first_row >= 0 && in.first_row + rows <= total)
+      << rows << " rows from " << in.first_row << " on of " << total;
+  if (per_sequence == 0) per_sequence = std::max<int64_t>(1, total);
+  CHECK(per_sequence > 0 && total % per_sequence == 0)
+      << total << " rows in sequences of " << per_sequence;
+  return {in.valid, in.first_row, per_sequence, std::max<int64_t>(1, total / per_sequence),
+          in.token_group};
 }
 
 // A [1] tensor: the sum over rows, in order, of row_value(t) -> double.
@@ -46,21 +62,21 @@ Tensor SumRows(const Tensor& like, const char* op, const RowValue& row_value) {
 }
 
 // A loss that is linear in the normalised scores: the sum over valid rows t and experts i of
-// slope[t / rows_per_sequence, i] * s_ti / sum_j s_tj.
+// slope[sequence of t, i] * s_ti / sum_j s_tj.
 struct LinearLoss {
   Tensor scores;  // [T, E]
   Tensor slope;   // [sequences, E], same dtype
-  Tensor valid;
+  Rows rows;
 
   int64_t experts() const { return scores.dim(1); }
-  int64_t rows_per_sequence() const { return scores.dim(0) / slope.dim(0); }
+  bool Counts(int64_t t) const { return choir::Counts(ValidData(rows.valid), t); }
   template <class T>
   const T* ScoreRow(int64_t t) const {
     return scores.data<T>() + t * experts();
   }
   template <class T>
   const T* SlopeRow(int64_t t) const {
-    return slope.data<T>() + t / rows_per_sequence() * experts();
+    return slope.data<T>() + rows.SequenceOf(t) * experts();
   }
 };
 
@@ -71,7 +87,7 @@ T ScoreSum(const T* s, int64_t experts) {
 
 Tensor LinearLossForward(const LinearLoss& loss) {
   return SumRows(loss.scores, "balance_loss", [&](int64_t t) {
-    if (!Counts(ValidData(loss.valid), t)) return 0.0;
+    if (!loss.Counts(t)) return 0.0;
     double value = 0;
     DispatchFloat(loss.scores.dtype(), [&]<class T>() {
       const T* s = loss.ScoreRow<T>(t);
@@ -84,7 +100,7 @@ Tensor LinearLossForward(const LinearLoss& loss) {
 
 template <class T>
 void LinearLossRowBackward(const LinearLoss& loss, int64_t t, T seed, T* ds) {
-  if (!Counts(ValidData(loss.valid), t)) {
+  if (!loss.Counts(t)) {
     std::fill_n(ds, loss.experts(), T(0));
     return;
   }
@@ -110,68 +126,93 @@ Tensor LinearLossBackward(const LinearLoss& loss, const Tensor& seed) {
   return ds;
 }
 
-// slope[q, i] = factor * E / (K n_q^2) * choices of expert i in sequence q: that is f_i / n_q of
-// the losses, whose P_i are sums divided by n_q.
-template <class T>
-void SlopeOfSequence(const Tensor& slope, const Tensor& choices, const float* valid, int64_t q,
-                     double factor) {
-  const int64_t experts = slope.dim(1), k = choices.dim(1);
-  const int64_t rows = choices.dim(0) / slope.dim(0), begin = q * rows, end = begin + rows;
-  T* count = slope.data<T>() + q * experts;
-  std::fill_n(count, experts, T(0));
-  for (int64_t t = begin; t < end; ++t) {
-    if (!Counts(valid, t)) continue;
-    for (int64_t j = 0; j < k; ++j) count[choices.data<int32_t>()[t * k + j]] += T(1);
-  }
-  const double n = static_cast<double>(std::max<int64_t>(1, CountValid(valid, begin, end)));
-  RowScale(count, static_cast<T>(factor * static_cast<double>(experts) / (double(k) * n * n)),
-           experts);
+// f64[sequences, E + 1]: of each sequence how often its valid tokens chose each expert, and their
+// number, over all ranks. `choices` gives the experts that count as chosen, [T, K].
+Tensor CountChoices(const Tensor& choices, const Rows& rows, int64_t experts) {
+  const Tensor counts = Tensor::Zeros({rows.sequences, experts + 1},
+                                      {DType::kF64, choices.device(), MemoryCategory::kWorkspace});
+  Launch(counts.device(), "balance_counts", [&] {
+    const float* valid = ValidData(rows.valid);
+    const int64_t here = choices.dim(0), k = choices.dim(1);
+    ParallelFor(rows.sequences, [&](int64_t q) {
+      double* count = counts.data<double>() + q * (experts + 1);
+      for (int64_t t = rows.Begin(q, here); t < rows.Begin(q + 1, here); ++t) {
+        if (!Counts(valid, t)) continue;
+        for (int64_t j = 0; j < k; ++j) ++count[choices.data<int32_t>()[t * k + j]];
+        ++count[experts];
+      }
+    });
+  });
+  if (rows.group != nullptr) rows.group->Sum(counts);
+  return counts;
 }
 
-// `choices` gives the experts that count as chosen, [T, K].
-Tensor Slope(const Tensor& scores, const Tensor& choices, const Tensor& valid, int64_t sequences,
-             double factor) {
+// slope[q, i] = factor * E / (K n_q^2) * choices of expert i in sequence q: that is f_i / n_q of
+// the losses, whose P_i are sums divided by n_q.
+Tensor Slope(const Tensor& scores, const Tensor& choices, const Rows& rows, double factor) {
+  const int64_t experts = scores.dim(1), k = choices.dim(1);
+  const Tensor counts = CountChoices(choices, rows, experts);
   Tensor slope =
-      Tensor::Empty({sequences, scores.dim(1)}, scores.options(MemoryCategory::kActivations));
+      Tensor::Empty({rows.sequences, experts}, scores.options(MemoryCategory::kActivations));
   Launch(slope.device(), "balance_slope", [&] {
     DispatchFloat(slope.dtype(), [&]<class T>() {
-      ParallelFor(sequences, [&](int64_t q) {
-        SlopeOfSequence<T>(slope, choices, ValidData(valid), q, factor);
-      });
+      for (int64_t q = 0; q < rows.sequences; ++q) {
+        const double* count = counts.data<double>() + q * (experts + 1);
+        const double n = std::max(1.0, count[experts]);
+        const double unit = factor * static_cast<double>(experts) / (double(k) * n * n);
+        T* row = slope.data<T>() + q * experts;
+        for (int64_t e = 0; e < experts; ++e)
+          row[e] = static_cast<T>(count[e]) * static_cast<T>(unit);
+      }
     });
   });
   return slope;
 }
 
 // The loss with slopes that are a decision: kept, and without gradient.
-Var BalanceLoss(Tape& tape, const Routing& routing, const Tensor& valid, Tape::Kernel make_slope) {
+Var BalanceLoss(Tape& tape, const Routing& routing, const Rows& rows, Tape::Kernel make_slope) {
   const Tensor slope = tape.Compute(Tag("balance.slope", true), std::move(make_slope)).tensor();
   Saved scores = routing.scores.Save();
-  Var loss = tape.Compute("balance.loss", [scores, slope, valid] {
-    return LinearLossForward({scores.Get(), slope, valid});
+  Var loss = tape.Compute("balance.loss", [scores, slope, rows] {
+    return LinearLossForward({scores.Get(), slope, rows});
   });
-  tape.Record({&loss}, [scores, slope, valid, gs = routing.scores.grad()](Sink& sink) {
+  tape.Record({&loss}, [scores, slope, rows, gs = routing.scores.grad()](Sink& sink) {
     if (gs == nullptr) return;
-    sink.Add(gs, LinearLossBackward({scores.Get(), slope, valid}, sink.OutputGrad(0)));
+    sink.Add(gs, LinearLossBackward({scores.Get(), slope, rows}, sink.OutputGrad(0)));
   });
   return loss;
 }
 
-// factor * logsumexp(row)^2 is one row's part of the loss.
-double ZLossFactor(const Tensor& valid, int64_t rows, double factor) {
-  return factor / static_cast<double>(std::max<int64_t>(1, CountValid(ValidData(valid), 0, rows)));
+// The z-loss: factor / count * logsumexp(row)^2 is one row's part. `count`, f64[1], is that of the
+// valid tokens of all ranks.
+struct ZLoss {
+  Tensor logits, valid, count;
+  double factor;
+
+  double PerRow() const { return factor / std::max(1.0, *count.data<double>()); }
+};
+
+Tensor CountValid(const Rows& rows, const Tensor& logits) {
+  const Tensor count =
+      Tensor::Empty({1}, {DType::kF64, logits.device(), MemoryCategory::kActivations});
+  Launch(count.device(), "count_valid", [&] {
+    double valid = 0;
+    for (int64_t t = 0; t < logits.dim(0); ++t) valid += Counts(ValidData(rows.valid), t);
+    *count.data<double>() = valid;
+  });
+  if (rows.group != nullptr) rows.group->Sum(count);
+  return count;
 }
 
-Tensor ZLossForward(const Tensor& logits, const Tensor& valid, double factor) {
-  double per_row = 0;
-  if (logits.device() != Device::kMeta) per_row = ZLossFactor(valid, logits.dim(0), factor);
+Tensor ZLossForward(const ZLoss& loss) {
+  const Tensor& logits = loss.logits;
   return SumRows(logits, "router_z_loss", [&](int64_t t) {
-    if (!Counts(ValidData(valid), t)) return 0.0;
+    if (!Counts(ValidData(loss.valid), t)) return 0.0;
     double lse = 0;
     DispatchFloat(logits.dtype(), [&]<class T>() {
       lse = RowLogSumExp(logits.data<T>() + t * logits.dim(1), logits.dim(1));
     });
-    return per_row * lse * lse;
+    return loss.PerRow() * lse * lse;
   });
 }
 
@@ -184,16 +225,17 @@ void ZLossRowBackward(const T* x, T* dx, int64_t n, double factor) {
   RowScale(dx, static_cast<T>(2 * factor * lse / sum), n);
 }
 
-Tensor ZLossBackward(const Tensor& logits, const Tensor& valid, double factor, const Tensor& seed) {
+Tensor ZLossBackward(const ZLoss& loss, const Tensor& seed) {
+  const Tensor& logits = loss.logits;
   Tensor dx = Tensor::Empty(logits.shape(), logits.options(MemoryCategory::kActivations));
   const int64_t n = logits.dim(1);
   Launch(dx.device(), "router_z_loss_backward", [&] {
-    const double per_row = ScalarValue(seed) * ZLossFactor(valid, logits.dim(0), factor);
+    const double per_row = ScalarValue(seed) * loss.PerRow();
     DispatchFloat(dx.dtype(), [&]<class T>() {
       ParallelRanges(dx.dim(0), RowGrain(n), [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
           T* row = dx.data<T>() + t * n;
-          if (Counts(ValidData(valid), t)) {
+          if (Counts(ValidData(loss.valid), t)) {
             ZLossRowBackward(logits.data<T>() + t * n, row, n, per_row);
           } else {
             std::fill_n(row, n, T(0));
@@ -207,44 +249,42 @@ Tensor ZLossBackward(const Tensor& logits, const Tensor& valid, double factor, c
 
 }  // namespace
 
-Var SequenceBalanceLoss(Tape& tape, const Routing& routing, int64_t rows_per_sequence,
-                        const Tensor& valid, double coefficient, const RouterOptions& options,
-                        double scale) {
-  const int64_t rows = routing.scores.dim(0);
-  CHECK(rows_per_sequence > 0 && rows % rows_per_sequence == 0)
-      << rows << " rows in sequences of " << rows_per_sequence;
-  CheckValid(valid, rows);
-  const int64_t sequences = rows / rows_per_sequence;
-  const double factor = coefficient * scale / static_cast<double>(std::max<int64_t>(1, sequences));
-  const RouterOptions free_choice{.experts = options.experts, .top_k = options.top_k};
-  return BalanceLoss(tape, routing, valid,
-                     [scores = routing.scores.Save(), free_choice, valid, sequences, factor] {
+Var SequenceBalanceLoss(Tape& tape, const Routing& routing, const BalanceInput& input) {
+  CHECK(input.rows_per_sequence > 0) << input.rows_per_sequence << " rows in a sequence";
+  const Rows rows = MakeRows(input, routing.scores.dim(0), input.rows_per_sequence);
+  const double factor = input.coefficient * input.scale / static_cast<double>(rows.sequences);
+  const RouterOptions free_choice{.experts = input.options.experts, .top_k = input.options.top_k};
+  return BalanceLoss(tape, routing, rows,
+                     [scores = routing.scores.Save(), free_choice, rows, factor] {
                        const Tensor choices = ChooseExperts(scores.Get(), {}, free_choice);
-                       return Slope(scores.Get(), choices, valid, sequences, factor);
+                       return Slope(scores.Get(), choices, rows, factor);
                      });
 }
 
-Var LoadBalanceLoss(Tape& tape, const Routing& routing, const Tensor& valid, double coefficient,
-                    const RouterOptions& options, double scale) {
-  CheckValid(valid, routing.scores.dim(0));
-  CHECK(routing.indices.dim(1) == options.top_k);
-  return BalanceLoss(
-      tape, routing, valid,
-      [scores = routing.scores.Save(), choices = routing.indices.tensor(), valid,
-       factor = coefficient * scale] { return Slope(scores.Get(), choices, valid, 1, factor); });
+Var LoadBalanceLoss(Tape& tape, const Routing& routing, const BalanceInput& input) {
+  CHECK(routing.indices.dim(1) == input.options.top_k);
+  const Rows rows = MakeRows(input, routing.scores.dim(0), 0);
+  return BalanceLoss(tape, routing, rows,
+                     [scores = routing.scores.Save(), choices = routing.indices.tensor(), rows,
+                      factor = input.coefficient * input.scale] {
+                       return Slope(scores.Get(), choices, rows, factor);
+                     });
 }
 
-Var RouterZLoss(Tape& tape, const Var& logits, const Tensor& valid, double coefficient,
-                double scale) {
+Var RouterZLoss(Tape& tape, const Var& logits, const BalanceInput& input) {
   CHECK(logits.shape().rank() == 2) << logits.shape();
-  CheckValid(valid, logits.dim(0));
+  const Rows rows = MakeRows(input, logits.dim(0), 0);
   Saved xs = logits.Save();
-  const double factor = coefficient * scale;
-  Var loss = tape.Compute("router.z_loss",
-                          [xs, valid, factor] { return ZLossForward(xs.Get(), valid, factor); });
-  tape.Record({&loss}, [xs, valid, factor, gx = logits.grad()](Sink& sink) {
+  const Tensor count =
+      tape.Compute(Tag("router.valid", true), [xs, rows] { return CountValid(rows, xs.Get()); })
+          .tensor();
+  auto loss_of = [xs, valid = input.valid, count, factor = input.coefficient * input.scale] {
+    return ZLoss{xs.Get(), valid, count, factor};
+  };
+  Var loss = tape.Compute("router.z_loss", [loss_of] { return ZLossForward(loss_of()); });
+  tape.Record({&loss}, [loss_of, gx = logits.grad()](Sink& sink) {
     if (gx == nullptr) return;
-    sink.Add(gx, ZLossBackward(xs.Get(), valid, factor, sink.OutputGrad(0)));
+    sink.Add(gx, ZLossBackward(loss_of(), sink.OutputGrad(0)));
   });
   return loss;
 }

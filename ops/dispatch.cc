@@ -176,6 +176,33 @@ std::vector<int64_t> ExpertCounts(const Tensor& indices, const Tensor& valid, in
   return counts;
 }
 
+GroupedLeaves LeavesOfRows(const Dispatch& dispatch, const RowLeaves& rows) {
+  const size_t leaves = rows.index.size();
+  CHECK(rows.bounds.size() == leaves + 1);
+  CHECK(rows.bounds.front() == 0 && rows.bounds.back() == dispatch.position.dim(0))
+      << rows.bounds.back() << " rows in leaves, " << dispatch.position.dim(0) << " tokens";
+  GroupedLeaves grouped;
+  grouped.index = rows.index;
+  grouped.experts = dispatch.offsets.NumElements() - 1;
+  grouped.bounds.resize(leaves * static_cast<size_t>(grouped.experts) * 2);
+  Launch(dispatch.offsets.device(), "leaves_of_rows", [&] {
+    const int32_t* source = dispatch.source.data<int32_t>();
+    const int32_t* offset = dispatch.offsets.data<int32_t>();
+    for (int64_t e = 0; e < grouped.experts; ++e) {
+      int32_t row = offset[e];
+      for (size_t i = 0; i < leaves; ++i) {
+        int32_t* run = grouped.bounds.data() +
+                       (i * static_cast<size_t>(grouped.experts) + static_cast<size_t>(e)) * 2;
+        run[0] = row;
+        const int64_t end = rows.bounds[i + 1] * TopK(dispatch);  // in choices
+        while (row < offset[e + 1] && source[row] < end) ++row;
+        run[1] = row;
+      }
+    }
+  });
+  return grouped;
+}
+
 Var Permute(Tape& tape, const Var& x, const Dispatch& dispatch, const Tag& tag) {
   CHECK(x.shape().rank() == 2 && x.dim(0) == dispatch.position.dim(0)) << x.shape();
   Saved xs = x.Save();

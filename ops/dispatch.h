@@ -8,8 +8,8 @@
 namespace choir {
 
 // Where each choice (t, k) of a token goes when choices are sorted by expert, those of one expert
-// by t * K + k. N = T * K. Decisions of the router, so never computed again: plain tensors that
-// closures may hold.
+// by t * K + k. N = T * K; T may be 0. Decisions of the router, so never computed again: plain
+// tensors that closures may hold.
 struct Dispatch {
   Tensor source;    // i32[N]: t * K + k of each sorted row
   Tensor position;  // i32[T, K]: sorted row of each choice; the inverse of `source`
@@ -23,6 +23,11 @@ Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts);
 std::vector<int64_t> ExpertCounts(const Dispatch& dispatch);
 // Those of tokens whose `valid` is not 0 (f32[T]; undefined: all).
 std::vector<int64_t> ExpertCounts(const Tensor& indices, const Tensor& valid, int experts);
+
+// The sorted rows by expert and leaf, for token rows with the leaves `rows`: within an expert, rows
+// ascend by token, so those of one leaf are a run. All leaves are listed, also those without rows.
+// On meta every run is empty.
+GroupedLeaves LeavesOfRows(const Dispatch& dispatch, const RowLeaves& rows);
 
 // y[n] = x[source[n] / K]: [T, C] to [N, C]. Backward adds the K copies in the order of k.
 Var Permute(Tape& tape, const Var& x, const Dispatch& dispatch, const Tag& tag = "permute");

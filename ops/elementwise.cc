@@ -1,6 +1,8 @@
 #include "ops/elementwise.h"
 
+#include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "ops/elementwise_cuda.h"
@@ -116,6 +118,25 @@ double SumOfSquares(const Tensor& x) {
         for (; i < end; ++i) lanes[0] += static_cast<double>(p[i]) * static_cast<double>(p[i]);
         return SumLanes<double>(Load(lanes));
       });
+    });
+  });
+  return sum;
+}
+
+ExactSum ExactSumOfSquares(const Tensor& x) {
+  ExactSum sum;
+  Launch(x.device(), "exact_sum_of_squares", [&] {
+    DispatchFloat(x.dtype(), [&]<class T>() {
+      // A few parts for each thread, as a sum has a fixed cost; where they are cut changes nothing.
+      const int64_t n = x.NumElements();
+      const int64_t parts = std::clamp<int64_t>(n / kElementGrain, 1, 4 * NumThreads());
+      std::vector<ExactSum> partial(static_cast<size_t>(parts));
+      ParallelFor(parts, [&](int64_t i) {
+        const int64_t begin = PieceBegin(n, parts, i), end = PieceBegin(n, parts, i + 1);
+        partial[static_cast<size_t>(i)].AddSquares(
+            std::span<const T>(x.data<T>() + begin, static_cast<size_t>(end - begin)));
+      });
+      for (const ExactSum& part : partial) sum.Merge(part);
     });
   });
   return sum;

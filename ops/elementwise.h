@@ -1,6 +1,7 @@
 // Element-wise ops and reductions to a scalar.
 #pragma once
 
+#include "base/exact_sum.h"
 #include "ops/tape.h"
 #include "tensor/tensor.h"
 
@@ -16,6 +17,9 @@ void ScaleInPlace(const Tensor& x, double scale);
 Tensor Sum(const Tensor& a, const Tensor& b);
 // Sum of squares, accumulated in double over fixed blocks.
 double SumOfSquares(const Tensor& x);
+// The same without any rounding, so that it can be split over ranks in any way (base/exact_sum.h);
+// that of nothing on meta.
+ExactSum ExactSumOfSquares(const Tensor& x);
 // True if no element is NaN or infinite.
 bool AllFinite(const Tensor& x);
 // Copies between float dtypes (f64, f32, bf16, f16), rounding to nearest even.

@@ -10,29 +10,52 @@ namespace choir {
 namespace {
 
 template <class T>
-void GatherCpu(const Tensor& out, const Tensor& tokens, const Tensor& table) {
-  const int64_t width = table.dim(1), vocabulary = table.dim(0);
+void GatherCpu(const Tensor& out, const Tensor& tokens, const Tensor& table,
+               const EmbeddingOptions& part) {
+  const int64_t width = table.dim(1), rows = table.dim(0);
   const int32_t* id = tokens.data<int32_t>();
   const T* from = table.data<T>();
   T* to = out.data<T>();
   ParallelRanges(tokens.NumElements(), RowGrain(width), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      CHECK(id[t] >= 0 && id[t] < vocabulary)
-          << "token " << id[t] << " at " << t << " is outside of a vocabulary of " << vocabulary;
-      std::copy_n(from + id[t] * width, width, to + t * width);
+      CHECK(id[t] >= 0 && id[t] < part.vocabulary)
+          << "token " << id[t] << " at " << t << " is outside of a vocabulary of "
+          << part.vocabulary;
+      const int64_t row = id[t] - part.first_row;
+      if (row >= 0 && row < rows) {
+        std::copy_n(from + row * width, width, to + t * width);
+      } else {
+        std::fill_n(to + t * width, width, T(0));
+      }
     }
   });
 }
 
-// Counting sort of rows by token: afterwards `order` holds the rows, those of one token ascending,
-// and start[v] is the end of token v's rows (so that start[v - 1] is their begin).
-void SortByToken(const Tensor& tokens, int32_t* start, int64_t vocabulary, int32_t* order) {
-  const int32_t* id = tokens.data<int32_t>();
-  const int64_t rows = tokens.NumElements();
+// What a range of rows adds to the gradient of a part of the table.
+struct Scatter {
+  Tensor tokens, dy;
+  int64_t first_row;
+  Tensor start, order;  // i32 [rows of the part + 1], [rows]: scratch
+};
+
+// Counting sort of the rows whose tokens are of this part by token: afterwards `order` holds them,
+// those of one token ascending, and start[v] is the end of the rows of the part's row v (so that
+// start[v - 1] is their begin). Returns their number.
+int64_t SortByToken(const Scatter& s) {
+  const int32_t* id = s.tokens.data<int32_t>();
+  int32_t *start = s.start.data<int32_t>(), *order = s.order.data<int32_t>();
+  const int64_t rows = s.tokens.NumElements(), vocabulary = s.start.dim(0) - 1;
+  auto here = [&](int64_t t) { return id[t] >= s.first_row && id[t] < s.first_row + vocabulary; };
   std::fill_n(start, vocabulary + 1, 0);
-  for (int64_t t = 0; t < rows; ++t) ++start[id[t] + 1];
+  for (int64_t t = 0; t < rows; ++t) {
+    if (here(t)) ++start[id[t] - s.first_row + 1];
+  }
   for (int64_t v = 0; v < vocabulary; ++v) start[v + 1] += start[v];
-  for (int64_t t = 0; t < rows; ++t) order[start[id[t]]++] = static_cast<int32_t>(t);
+  const int64_t count = start[vocabulary];
+  for (int64_t t = 0; t < rows; ++t) {
+    if (here(t)) order[start[id[t] - s.first_row]++] = static_cast<int32_t>(t);
+  }
+  return count;
 }
 
 // grad[0, width) += sum of the rows of dy listed in [begin, end), summed in double.
@@ -59,52 +82,59 @@ void AddRows(T* grad, const T* dy, int64_t width, const int32_t* begin, const in
 constexpr int64_t kTaskRows = 64;
 
 template <class T>
-void ScatterAddCpu(const Tensor& grad, const Tensor& dy, const Tensor& tokens, const Tensor& start,
-                   const Tensor& order) {
-  const int64_t width = grad.dim(1), rows = tokens.NumElements();
-  const int32_t* id = tokens.data<int32_t>();
-  const int32_t* end_of = start.data<int32_t>();
-  const int32_t* by_token = order.data<int32_t>();
-  SortByToken(tokens, start.data<int32_t>(), grad.dim(0), order.data<int32_t>());
-  ParallelRanges(rows, kTaskRows, [&](int64_t begin, int64_t end) {
+void ScatterAddCpu(const Tensor& grad, const Scatter& s) {
+  const int64_t width = grad.dim(1), count = SortByToken(s);
+  const int32_t* id = s.tokens.data<int32_t>();
+  const int32_t* end_of = s.start.data<int32_t>();
+  const int32_t* by_token = s.order.data<int32_t>();
+  ParallelRanges(count, kTaskRows, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end;) {
-      const int32_t token = id[by_token[i]];
-      if (i == begin && i > 0 && id[by_token[i - 1]] == token) {
-        i = end_of[token];  // began in an earlier task
+      const int64_t row = id[by_token[i]] - s.first_row;
+      if (i == begin && i > 0 && id[by_token[i - 1]] - s.first_row == row) {
+        i = end_of[row];  // began in an earlier task
         continue;
       }
-      AddRows(grad.data<T>() + token * width, dy.data<T>(), width, by_token + i,
-              by_token + end_of[token]);
-      i = end_of[token];
+      AddRows(grad.data<T>() + row * width, s.dy.data<T>(), width, by_token + i,
+              by_token + end_of[row]);
+      i = end_of[row];
     }
   });
 }
 
+void ScatterAdd(const Tensor& grad, const Tensor& tokens, const Tensor& dy, int64_t first_row) {
+  const TensorOptions scratch{DType::kI32, grad.device(), MemoryCategory::kWorkspace};
+  const Scatter scatter{tokens, dy, first_row, Tensor::Empty({grad.dim(0) + 1}, scratch),
+                        Tensor::Empty({tokens.dim(0)}, scratch)};
+  Launch(grad.device(), "embedding_backward",
+         [&] { DispatchFloat(grad.dtype(), [&]<class T>() { ScatterAddCpu<T>(grad, scatter); }); });
+}
+
 }  // namespace
 
-Var Embedding(Tape& tape, const Tensor& tokens, Parameter& table, const Tag& tag) {
+Var Embedding(Tape& tape, const Tensor& tokens, Parameter& table, const EmbeddingOptions& options) {
   CHECK(tokens.dtype() == DType::kI32);
   CHECK(tokens.shape().rank() == 1 && table.value.shape().rank() == 2) << table.name;
+  EmbeddingOptions part = options;
+  if (part.vocabulary == 0) part.vocabulary = table.value.dim(0);
+  CHECK(part.first_row >= 0 && part.first_row + table.value.dim(0) <= part.vocabulary)
+      << table.name << ": row " << part.first_row << " of " << part.vocabulary;
   tape.Use(table);
-  Var y = tape.Compute(tag, [tokens, &table] {
+  Var y = tape.Compute(part.tag, [tokens, &table, part] {
     const Tensor& value = table.value;
     Tensor out =
         Tensor::Empty({tokens.dim(0), value.dim(1)}, value.options(MemoryCategory::kActivations));
     Launch(out.device(), "embedding", [&] {
-      DispatchFloat(out.dtype(), [&]<class T>() { GatherCpu<T>(out, tokens, value); });
+      DispatchFloat(out.dtype(), [&]<class T>() { GatherCpu<T>(out, tokens, value, part); });
     });
     return out;
   });
-  tape.Record({&y}, [tokens, &table](Sink& sink) {
-    sink.Weight(table, [tokens, dy = sink.OutputGrad(0)](const Tensor& grad) {
-      const TensorOptions scratch{DType::kI32, grad.device(), MemoryCategory::kWorkspace};
-      const Tensor start = Tensor::Empty({grad.dim(0) + 1}, scratch);
-      const Tensor order = Tensor::Empty({tokens.dim(0)}, scratch);
-      Launch(grad.device(), "embedding_backward", [&] {
-        DispatchFloat(grad.dtype(),
-                      [&]<class T>() { ScatterAddCpu<T>(grad, dy, tokens, start, order); });
-      });
-    });
+  tape.Record({&y}, [tokens, &table, first_row = part.first_row, rows = tape.rows()](Sink& sink) {
+    sink.Weight(table, rows, tokens.dim(0),
+                [tokens, first_row, dy = sink.OutputGrad(0)](const Tensor& grad, int64_t begin,
+                                                             int64_t end) {
+                  ScatterAdd(grad, tokens.Rows(begin, end - begin), dy.Rows(begin, end - begin),
+                             first_row);
+                });
   });
   return y;
 }

@@ -2,9 +2,12 @@
 
 #include <cblas.h>
 
+#include <algorithm>
 #include <limits>
+#include <span>
 
 #include "ops/gemm_cuda.h"
+#include "ops/invariant_gemm.h"
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
 
@@ -24,6 +27,13 @@ CBLAS_TRANSPOSE Flag(Transpose t) { return t == Transpose::kYes ? CblasTrans : C
 int Int(int64_t n) {
   CHECK(n <= std::numeric_limits<int>::max()) << "a GEMM dim of " << n << " exceeds BLAS' 32 bits";
   return static_cast<int>(n);
+}
+
+// The distance between rows: BLAS refuses 0, which matrices without columns have.
+int Leading(int64_t distance) { return Int(std::max<int64_t>(1, distance)); }
+
+std::span<const int64_t> Bounds(const SumPieces& pieces) {
+  return pieces == nullptr ? std::span<const int64_t>() : *pieces;
 }
 
 // Tiles of the result: large enough that packing both operands is cheap beside the product, and
@@ -51,20 +61,36 @@ void GemmTiles(const GemmArgs<T>& args) {
 void Gemm(const GemmArgs<float>& g) {
   if (g.m == 0 || g.n == 0) return;
   cblas_sgemm(CblasRowMajor, Flag(g.transpose_a), Flag(g.transpose_b), Int(g.m), Int(g.n), Int(g.k),
-              g.alpha, g.a, Int(g.lda), g.b, Int(g.ldb), g.beta, g.c, Int(g.ldc));
+              g.alpha, g.a, Leading(g.lda), g.b, Leading(g.ldb), g.beta, g.c, Leading(g.ldc));
 }
 
 void Gemm(const GemmArgs<double>& g) {
   if (g.m == 0 || g.n == 0) return;
   cblas_dgemm(CblasRowMajor, Flag(g.transpose_a), Flag(g.transpose_b), Int(g.m), Int(g.n), Int(g.k),
-              g.alpha, g.a, Int(g.lda), g.b, Int(g.ldb), g.beta, g.c, Int(g.ldc));
+              g.alpha, g.a, Leading(g.lda), g.b, Leading(g.ldb), g.beta, g.c, Leading(g.ldc));
 }
 
 void GemmParallel(const GemmArgs<float>& args) { GemmTiles(args); }
 void GemmParallel(const GemmArgs<double>& args) { GemmTiles(args); }
 
+template <class T>
+void Gemm(const GemmArgs<T>& args, const InnerSum& order) {
+  if (order.numerics == Numerics::kFast) return Gemm(args);
+  InvariantGemm(args, Bounds(order.pieces));
+}
+template void Gemm(const GemmArgs<float>& args, const InnerSum& order);
+template void Gemm(const GemmArgs<double>& args, const InnerSum& order);
+
+template <class T>
+void GemmParallel(const GemmArgs<T>& args, const InnerSum& order) {
+  if (order.numerics == Numerics::kFast) return GemmParallel(args);
+  InvariantGemmParallel(args, Bounds(order.pieces));
+}
+template void GemmParallel(const GemmArgs<float>& args, const InnerSum& order);
+template void GemmParallel(const GemmArgs<double>& args, const InnerSum& order);
+
 void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const Tensor& b,
-                Transpose transpose_b, double beta) {
+                Transpose transpose_b, double beta, const InnerSum& order) {
   const bool ta = transpose_a == Transpose::kYes, tb = transpose_b == Transpose::kYes;
   CHECK(c.shape().rank() == 2 && a.shape().rank() == 2 && b.shape().rank() == 2);
   CHECK(a.device() == c.device() && b.device() == c.device());
@@ -76,12 +102,25 @@ void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const T
       c.device(), "matmul",
       [&] {
         DispatchFloat(c.dtype(), [&]<class T>() {
-          GemmParallel(GemmArgs<T>{transpose_a, transpose_b, m, n, k, T(1), a.data<T>(), a.dim(1),
-                                   b.data<T>(), b.dim(1), static_cast<T>(beta), c.data<T>(), n});
+          const GemmArgs<T> args{transpose_a,
+                                 transpose_b,
+                                 m,
+                                 n,
+                                 k,
+                                 T(1),
+                                 a.data<T>(),
+                                 a.dim(1),
+                                 b.data<T>(),
+                                 b.dim(1),
+                                 static_cast<T>(beta),
+                                 c.data<T>(),
+                                 n};
+          GemmParallel(args, order);
         });
       },
       [&] {
         CHECK(c.dtype() == DType::kF32);
+        CHECK(order.numerics == Numerics::kFast) << "invariant products are for the CPU";
         CudaGemm({ta, tb, m, n, k, 1.0f, a.data<float>(), a.dim(1), b.data<float>(), b.dim(1),
                   static_cast<float>(beta), c.data<float>(), n});
       });

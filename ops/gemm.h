@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "ops/numerics.h"
 #include "tensor/tensor.h"
 
 namespace choir {
@@ -34,8 +35,22 @@ void Gemm(const GemmArgs<double>& args);
 void GemmParallel(const GemmArgs<float>& args);
 void GemmParallel(const GemmArgs<double>& args);
 
+// The order of the sum over the inner dim of a product, k.
+struct InnerSum {
+  Numerics numerics = Numerics::kFast;
+  SumPieces pieces;  // of k; read in invariant mode only
+};
+
+// By `order`: Gemm and GemmParallel, or InvariantGemm and InvariantGemmParallel
+// (ops/invariant_gemm.h), which take alpha = 1 and beta = 0 or 1.
+template <class T>
+void Gemm(const GemmArgs<T>& args, const InnerSum& order);
+template <class T>
+void GemmParallel(const GemmArgs<T>& args, const InnerSum& order);
+
 // c = op(a) op(b) + beta * c of dense 2-D tensors on any device; c's shape decides m and n.
+// Invariant: beta is 0 or 1, CPU only.
 void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const Tensor& b,
-                Transpose transpose_b, double beta);
+                Transpose transpose_b, double beta, const InnerSum& order = {});
 
 }  // namespace choir

@@ -22,8 +22,9 @@ struct Sizes {
 };
 
 Sizes SizesOf(const Tensor& w) {
-  const int64_t experts = w.dim(0), in = w.dim(-1);
-  return {experts, w.NumElements() / (experts * in), in};
+  int64_t out = 1;
+  for (int i = 1; i + 1 < w.shape().rank(); ++i) out *= w.dim(i);
+  return {w.dim(0), out, w.dim(-1)};
 }
 
 // A task: `count` rows (of x or of w) of one expert from `begin` on, `cost` in proportion to its
@@ -51,91 +52,134 @@ void RunTiles(std::vector<Tile>& tiles, const Task& task) {
 }
 
 // to[rows of e] = from[rows of e] op(w[e]), with op the transpose forward (to is y).
+struct RowProduct {
+  Tensor from, w, offsets;
+  Transpose transpose_w;
+  InnerSum order;
+
+  bool forward() const { return transpose_w == Transpose::kYes; }
+};
+
 template <class T>
-void MultiplyRows(const Tensor& to, const Tensor& from, const Tensor& w, const Tensor& offsets,
-                  Transpose transpose_w) {
-  const Sizes size = SizesOf(w);
-  const bool forward = transpose_w == Transpose::kYes;
-  const int64_t n = forward ? size.out : size.in, k = forward ? size.in : size.out;
-  const int32_t* offset = offsets.data<int32_t>();
+void MultiplyRows(const Tensor& to, const RowProduct& p) {
+  const Sizes size = SizesOf(p.w);
+  const int64_t n = p.forward() ? size.out : size.in, k = p.forward() ? size.in : size.out;
+  const int32_t* offset = p.offsets.data<int32_t>();
   std::vector<Tile> tiles;
   for (int64_t e = 0; e < size.experts; ++e) {
     AddTiles(tiles, {e, offset[e], offset[e + 1] - offset[e], 1}, kRowTile);
   }
   RunTiles(tiles, [&](const Tile& tile) {
-    Gemm(GemmArgs<T>{.transpose_b = transpose_w,
-                     .m = tile.count,
-                     .n = n,
-                     .k = k,
-                     .a = from.data<T>() + tile.begin * k,
-                     .lda = k,
-                     .b = w.data<T>() + tile.expert * size.out * size.in,
-                     .ldb = size.in,
-                     .c = to.data<T>() + tile.begin * n,
-                     .ldc = n});
+    const GemmArgs<T> args{.transpose_b = p.transpose_w,
+                           .m = tile.count,
+                           .n = n,
+                           .k = k,
+                           .a = p.from.data<T>() + tile.begin * k,
+                           .lda = k,
+                           .b = p.w.data<T>() + tile.expert * size.out * size.in,
+                           .ldb = size.in,
+                           .c = to.data<T>() + tile.begin * n,
+                           .ldc = n};
+    Gemm(args, p.order);
   });
 }
 
-// grad[e] += dy[rows of e]^T x[rows of e].
-template <class T>
-void AddWeightGrad(const Tensor& grad, const Tensor& dy, const Tensor& x, const Tensor& offsets) {
-  const Sizes size = SizesOf(grad);
-  const int32_t* offset = offsets.data<int32_t>();
-  std::vector<Tile> tiles;
-  for (int64_t e = 0; e < size.experts; ++e) {
-    const int64_t rows = offset[e + 1] - offset[e];
-    if (rows == 0) continue;
-    AddTiles(tiles, {e, 0, size.out, rows}, rows > kManyRows ? kSmallOutTile : kOutTile);
-  }
-  RunTiles(tiles, [&](const Tile& tile) {
-    const int64_t row = offset[tile.expert];
-    Gemm(GemmArgs<T>{.transpose_a = Transpose::kYes,
-                     .m = tile.count,
-                     .n = size.in,
-                     .k = offset[tile.expert + 1] - row,
-                     .a = dy.data<T>() + row * size.out + tile.begin,
-                     .lda = size.out,
-                     .b = x.data<T>() + row * size.in,
-                     .ldb = size.in,
-                     .beta = 1,
-                     .c = grad.data<T>() + (tile.expert * size.out + tile.begin) * size.in,
-                     .ldc = size.in});
-  });
-}
-
-Tensor Multiply(const Tensor& from, const Tensor& w, const Tensor& offsets, Transpose transpose_w) {
-  const Sizes size = SizesOf(w);
-  const int64_t width = transpose_w == Transpose::kYes ? size.out : size.in;
-  Tensor to = Tensor::Empty({from.dim(0), width}, from.options(MemoryCategory::kActivations));
+Tensor Multiply(const RowProduct& p) {
+  const Sizes size = SizesOf(p.w);
+  const int64_t width = p.forward() ? size.out : size.in;
+  Tensor to = Tensor::Empty({p.from.dim(0), width}, p.from.options(MemoryCategory::kActivations));
   Launch(to.device(), "grouped_linear", [&] {
-    CHECK(offsets.data<int32_t>()[size.experts] == from.dim(0)) << "rows without an expert";
-    DispatchFloat(to.dtype(),
-                  [&]<class T>() { MultiplyRows<T>(to, from, w, offsets, transpose_w); });
+    CHECK(p.offsets.data<int32_t>()[size.experts] == p.from.dim(0)) << "rows without an expert";
+    DispatchFloat(to.dtype(), [&]<class T>() { MultiplyRows<T>(to, p); });
   });
   return to;
 }
 
+// grad[e] += dy[rows of e]^T x[rows of e]: all rows of an expert, or those of one leaf.
+struct WeightGrad {
+  Tensor dy, x, offsets;
+  std::shared_ptr<const GroupedLeaves> leaves;
+  Numerics numerics;
+
+  struct Range {
+    int64_t begin, end;
+  };
+  Range Rows(int64_t leaf, int64_t expert) const {
+    if (leaf >= 0) return {leaves->Begin(leaf, expert), leaves->End(leaf, expert)};
+    const int32_t* offset = offsets.data<int32_t>();
+    return {offset[expert], offset[expert + 1]};
+  }
+};
+
+template <class T>
+void AddWeightGrad(const Tensor& grad, const WeightGrad& g, int64_t leaf) {
+  const Sizes size = SizesOf(grad);
+  std::vector<Tile> tiles;
+  for (int64_t e = 0; e < size.experts; ++e) {
+    const auto [begin, end] = g.Rows(leaf, e);
+    if (begin == end) continue;
+    AddTiles(tiles, {e, 0, size.out, end - begin},
+             end - begin > kManyRows ? kSmallOutTile : kOutTile);
+  }
+  RunTiles(tiles, [&](const Tile& tile) {
+    const auto [begin, end] = g.Rows(leaf, tile.expert);
+    const GemmArgs<T> args{.transpose_a = Transpose::kYes,
+                           .m = tile.count,
+                           .n = size.in,
+                           .k = end - begin,
+                           .a = g.dy.data<T>() + begin * size.out + tile.begin,
+                           .lda = size.out,
+                           .b = g.x.data<T>() + begin * size.in,
+                           .ldb = size.in,
+                           .beta = 1,
+                           .c = grad.data<T>() + (tile.expert * size.out + tile.begin) * size.in,
+                           .ldc = size.in};
+    Gemm(args, InnerSum{g.numerics, nullptr});
+  });
+}
+
+void CheckLeaves(const GroupedLeaves& leaves, const Parameter& w) {
+  CHECK(leaves.experts == w.value.dim(0)) << w.name << " " << leaves.experts;
+  CHECK(leaves.bounds.size() == leaves.index.size() * static_cast<size_t>(2 * leaves.experts))
+      << w.name << " " << leaves.bounds.size();
+}
+
 }  // namespace
 
-Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets, const Tag& tag) {
+Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets,
+                  const GroupedOptions& options) {
   CHECK(x.shape().rank() == 2 && w.value.shape().rank() >= 3) << w.name << " " << w.value.shape();
   CHECK(x.dim(1) == w.value.dim(-1)) << w.name << " " << w.value.shape();
   CHECK(offsets.dtype() == DType::kI32);
   CHECK(offsets.NumElements() == w.value.dim(0) + 1) << w.name << " " << w.value.shape();
+  if (options.leaves != nullptr) CheckLeaves(*options.leaves, w);
   tape.Use(w);
   Saved xs = x.Save();
-  Var y = tape.Compute(
-      tag, [xs, &w, offsets] { return Multiply(xs.Get(), w.value, offsets, Transpose::kYes); });
-  tape.Record({&y}, [xs, gx = x.grad(), &w, offsets](Sink& sink) {
-    const Tensor dy = sink.OutputGrad(0);
-    if (gx != nullptr) sink.Add(gx, Multiply(dy, w.value, offsets, Transpose::kNo));
-    sink.Weight(w, [x = xs.Get(), dy, offsets](const Tensor& grad) {
-      Launch(grad.device(), "grouped_linear_weight", [&] {
-        DispatchFloat(grad.dtype(), [&]<class T>() { AddWeightGrad<T>(grad, dy, x, offsets); });
-      });
-    });
+  const InnerSum over_in{tape.numerics(), options.in_pieces};
+  const InnerSum over_out{tape.numerics(), options.out_pieces};
+  Var y = tape.Compute(options.tag, [xs, &w, offsets, over_in] {
+    return Multiply({xs.Get(), w.value, offsets, Transpose::kYes, over_in});
   });
+  tape.Record(
+      {&y}, [xs, gx = x.grad(), &w, offsets, over_out, leaves = options.leaves](Sink& sink) {
+        const Tensor dy = sink.OutputGrad(0);
+        if (gx != nullptr) {
+          sink.Add(gx, Multiply({dy, w.value, offsets, Transpose::kNo, over_out}));
+        }
+        std::vector<int64_t> index;
+        if (leaves != nullptr) index = leaves->index;
+        const WeightGrad sum{dy, xs.Get(), offsets, leaves, over_out.numerics};
+        sink.Weight(w, std::move(index), [sum](const Tensor& grad, int64_t leaf) {
+          Launch(grad.device(), "grouped_linear_weight", [&] {
+            DispatchFloat(grad.dtype(), [&]<class T>() { AddWeightGrad<T>(grad, sum, leaf); });
+          });
+        });
+      });
   return y;
+}
+
+Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets, const Tag& tag) {
+  return GroupedLinear(tape, x, w, offsets, GroupedOptions{.tag = tag});
 }
 
 }  // namespace choir

@@ -5,38 +5,51 @@
 namespace choir {
 namespace {
 
-Tensor AsMatrix(const Tensor& w) {
-  const int64_t in = w.dim(-1);
-  return w.Reshape({w.NumElements() / in, in});
+Tensor AsMatrix(const Tensor& w, int in_dims) {
+  int64_t out = 1, in = 1;
+  const int out_dims = w.shape().rank() - in_dims;
+  for (int i = 0; i < w.shape().rank(); ++i) (i < out_dims ? out : in) *= w.dim(i);
+  return w.Reshape({out, in});
 }
 
 }  // namespace
 
-Var Linear(Tape& tape, const Var& x, Parameter& w, const Tag& tag) {
+Var Linear(Tape& tape, const Var& x, Parameter& w, const LinearOptions& options) {
   CHECK(x.shape().rank() == 2);
-  CHECK(x.dim(1) == w.value.dim(-1)) << w.name << " " << w.value.shape();
+  const int in_dims = options.in_dims;
+  CHECK(in_dims > 0 && in_dims < w.value.shape().rank()) << w.name << " " << w.value.shape();
+  CHECK(x.dim(1) == AsMatrix(w.value, in_dims).dim(1)) << w.name << " " << w.value.shape();
   tape.Use(w);
   Saved xs = x.Save();
-  Var y = tape.Compute(tag, [xs, &w] {
-    const Tensor matrix = AsMatrix(w.value);
+  const InnerSum over_in{tape.numerics(), options.in_pieces};
+  const InnerSum over_out{tape.numerics(), options.out_pieces};
+  Var y = tape.Compute(options.tag, [xs, &w, in_dims, over_in] {
+    const Tensor matrix = AsMatrix(w.value, in_dims);
     Tensor out = Tensor::Empty({xs.Get().dim(0), matrix.dim(0)},
                                xs.Get().options(MemoryCategory::kActivations));
-    MatmulInto(out, xs.Get(), Transpose::kNo, matrix, Transpose::kYes, 0.0);
+    MatmulInto(out, xs.Get(), Transpose::kNo, matrix, Transpose::kYes, 0.0, over_in);
     return out;
   });
-  tape.Record({&y}, [xs, gx = x.grad(), &w](Sink& sink) {
+  tape.Record({&y}, [xs, gx = x.grad(), &w, in_dims, over_out, rows = tape.rows()](Sink& sink) {
     const Tensor dy = sink.OutputGrad(0);
     if (gx != nullptr) {
-      const Tensor matrix = AsMatrix(w.value);
+      const Tensor matrix = AsMatrix(w.value, in_dims);
       Tensor dx = Tensor::Empty({dy.dim(0), matrix.dim(1)}, dy.options());
-      MatmulInto(dx, dy, Transpose::kNo, matrix, Transpose::kNo, 0.0);
+      MatmulInto(dx, dy, Transpose::kNo, matrix, Transpose::kNo, 0.0, over_out);
       sink.Add(gx, std::move(dx));
     }
-    sink.Weight(w, [x = xs.Get(), dy](const Tensor& grad) {
-      MatmulInto(AsMatrix(grad), dy, Transpose::kYes, x, Transpose::kNo, 1.0);
-    });
+    const InnerSum over_rows{over_out.numerics, nullptr};
+    sink.Weight(w, rows, dy.dim(0),
+                [x = xs.Get(), dy, in_dims, over_rows](const Tensor& grad, int64_t begin, int64_t end) {
+                  MatmulInto(AsMatrix(grad, in_dims), dy.Rows(begin, end - begin), Transpose::kYes,
+                             x.Rows(begin, end - begin), Transpose::kNo, 1.0, over_rows);
+                });
   });
   return y;
+}
+
+Var Linear(Tape& tape, const Var& x, Parameter& w, const Tag& tag) {
+  return Linear(tape, x, w, LinearOptions{.tag = tag});
 }
 
 }  // namespace choir

@@ -1,11 +1,13 @@
 #include "ops/rms_norm.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "ops/elementwise.h"
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
+#include "ops/rms_norm_blocks.h"
 #include "ops/rms_norm_rows.h"
 #include "ops/simd.h"
 
@@ -15,13 +17,14 @@ namespace {
 // Rows whose part of w's gradient is summed in the working dtype: also the rows of a task.
 constexpr int64_t kBlockRows = 64;
 
-int64_t Blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
-
 // Runs body(begin, end, block) over blocks of rows.
 template <class Body>
+void ForEachBlock(const RowBlocks& blocks, Body&& body) {
+  ParallelFor(blocks.count(), [&](int64_t b) { body(blocks.Begin(b), blocks.Begin(b + 1), b); });
+}
+template <class Body>
 void ForEachBlock(int64_t rows, Body&& body) {
-  ParallelFor(Blocks(rows),
-              [&](int64_t b) { body(b * kBlockRows, std::min(rows, (b + 1) * kBlockRows), b); });
+  ForEachBlock(RowBlocks(rows, kBlockRows, nullptr), body);
 }
 
 Tensor NormForward(const Tensor& x, const Tensor& w, double eps) {
@@ -66,22 +69,29 @@ std::pair<Tensor, Tensor> AddNormForward(const Tensor& x, const Tensor& delta, c
 
 struct NormGrads {
   Tensor dx;
-  Tensor dw_blocks;  // [Blocks(T), C]
+  Tensor dw_blocks;  // [blocks, C]
+};
+
+// The norm as backward sees it.
+struct NormUse {
+  Parameter& w;
+  double eps;
+  std::shared_ptr<const RowLeaves> rows;
 };
 
 // `add` (may be undefined) is a gradient of x from elsewhere, added to dx.
-NormGrads NormBackward(const Tensor& x, const Tensor& w, double eps, const Tensor& dy,
-                       const Tensor& add) {
-  const int64_t rows = x.dim(0), n = x.dim(1);
+NormGrads NormBackward(const Tensor& x, const NormUse& norm, const RowBlocks& blocks,
+                       const Tensor& dy, const Tensor& add) {
+  const int64_t n = x.dim(1);
   NormGrads grads{Tensor::Empty(x.shape(), dy.options()),
-                  Tensor::Empty({Blocks(rows), n}, x.options(MemoryCategory::kWorkspace))};
+                  Tensor::Empty({blocks.count(), n}, x.options(MemoryCategory::kWorkspace))};
   Launch(x.device(), "rms_norm backward", [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
-      const T *x_data = x.data<T>(), *dy_data = dy.data<T>();
+      const T *x_data = x.data<T>(), *dy_data = dy.data<T>(), *w = norm.w.value.data<T>();
       const T* add_data = add.defined() ? add.data<T>() : nullptr;
       T* dx_data = grads.dx.data<T>();
-      ForEachBlock(rows, [&](int64_t begin, int64_t end, int64_t block) {
-        const RmsRowGrad<T> row_grad{n, eps, w.data<T>(), grads.dw_blocks.data<T>() + block * n};
+      ForEachBlock(blocks, [&](int64_t begin, int64_t end, int64_t block) {
+        const RmsRowGrad<T> row_grad{n, norm.eps, w, grads.dw_blocks.data<T>() + block * n};
         std::fill_n(row_grad.dw, n, T(0));
         for (int64_t t = begin; t < end; ++t) {
           row_grad(x_data + t * n, dy_data + t * n,
@@ -91,6 +101,19 @@ NormGrads NormBackward(const Tensor& x, const Tensor& w, double eps, const Tenso
     });
   });
   return grads;
+}
+
+// The gradient of x, plus `add` if it is defined; hands that of w to the sink.
+Tensor Backward(Sink& sink, const NormUse& norm, const Tensor& x, const Tensor& dy,
+                const Tensor& add) {
+  RowBlocks blocks(x.dim(0), kBlockRows, norm.rows.get());
+  NormGrads grads = NormBackward(x, norm, blocks, dy, add);
+  sink.Weight(norm.w, norm.rows, x.dim(0),
+              [sums = std::move(grads.dw_blocks), blocks = std::move(blocks)](
+                  const Tensor& grad, int64_t begin, int64_t end) {
+                AddColumnSums(grad, blocks.SumsOf(sums, begin, end));
+              });
+  return std::move(grads.dx);
 }
 
 void CheckShapes(const Var& x, const Parameter& w) {
@@ -125,12 +148,8 @@ Var RmsNorm(Tape& tape, const Var& x, Parameter& w, double eps, const Tag& tag) 
   tape.Use(w);
   Saved xs = x.Save();
   Var y = tape.Compute(tag, [xs, &w, eps] { return NormForward(xs.Get(), w.value, eps); });
-  tape.Record({&y}, [xs, gx = x.grad(), &w, eps](Sink& sink) {
-    NormGrads grads = NormBackward(xs.Get(), w.value, eps, sink.OutputGrad(0), Tensor());
-    sink.Add(gx, std::move(grads.dx));
-    sink.Weight(w, [blocks = std::move(grads.dw_blocks)](const Tensor& grad) {
-      AddColumnSums(grad, blocks);
-    });
+  tape.Record({&y}, [xs, gx = x.grad(), norm = NormUse{w, eps, tape.rows()}](Sink& sink) {
+    sink.Add(gx, Backward(sink, norm, xs.Get(), sink.OutputGrad(0), Tensor()));
   });
   return y;
 }
@@ -138,36 +157,36 @@ Var RmsNorm(Tape& tape, const Var& x, Parameter& w, double eps, const Tag& tag) 
 AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& w,
                          const AddNormOptions& options) {
   CheckShapes(x, w);
-  CHECK(x.shape() == delta.shape());
+  const bool adds = delta.defined();
+  CHECK(!adds || x.shape() == delta.shape());
   tape.Use(w);
   const double eps = options.eps;
-  Saved xs = x.Save(), ds = delta.Save();
+  const Saved xs = x.Save(), ds = adds ? delta.Save() : Saved();
   // Both are made in one pass, but are two results, so that a dropped `normed` comes back from
   // `sum` without asking for `delta`. Each closure hands out its tensor once.
-  auto [sum_made, normed_made] = AddNormForward(x.tensor(), delta.tensor(), w.value, eps);
+  std::pair<Tensor, Tensor> made;
+  if (adds) made = AddNormForward(x.tensor(), delta.tensor(), w.value, eps);
   AddNormResult result;
-  result.sum = tape.Compute(options.sum_tag, [xs, ds, made = std::move(sum_made)]() mutable {
-    return made.defined() ? std::exchange(made, {}) : Sum(xs.Get(), ds.Get());
-  });
+  result.sum =
+      tape.Compute(options.sum_tag, [xs, ds, adds, made = std::move(made.first)]() mutable {
+        if (!adds) return xs.Get();
+        return made.defined() ? std::exchange(made, {}) : Sum(xs.Get(), ds.Get());
+      });
   Saved ss = result.sum.Save();
-  result.normed = tape.Compute(options.tag, [ss, &w, eps, made = std::move(normed_made)]() mutable {
+  result.normed = tape.Compute(options.tag, [ss, &w, eps, made = std::move(made.second)]() mutable {
     return made.defined() ? std::exchange(made, {}) : NormForward(ss.Get(), w.value, eps);
   });
   tape.Record({&result.sum, &result.normed},
-              [ss, gx = x.grad(), gd = delta.grad(), &w, eps](Sink& sink) {
-                const Tensor dsum = sink.OutputGrad(0), dnormed = sink.OutputGrad(1);
-                if (!dnormed.defined()) {
-                  sink.Add(gx, dsum);
-                  sink.Add(gd, dsum);
-                  sink.Weight(w, [](const Tensor&) {});
-                  return;
+              [ss, gx = x.grad(), gd = adds ? delta.grad() : GradRef(),
+               norm = NormUse{w, eps, tape.rows()}](Sink& sink) {
+                Tensor dx = sink.OutputGrad(0);
+                if (const Tensor dnormed = sink.OutputGrad(1); dnormed.defined()) {
+                  dx = Backward(sink, norm, ss.Get(), dnormed, dx);
+                } else {
+                  sink.Weight(norm.w, norm.rows, dx.dim(0), [](const Tensor&, int64_t, int64_t) {});
                 }
-                NormGrads grads = NormBackward(ss.Get(), w.value, eps, dnormed, dsum);
-                sink.Add(gx, grads.dx);
-                sink.Add(gd, std::move(grads.dx));
-                sink.Weight(w, [blocks = std::move(grads.dw_blocks)](const Tensor& grad) {
-                  AddColumnSums(grad, blocks);
-                });
+                sink.Add(gx, dx);
+                sink.Add(gd, std::move(dx));
               });
   return result;
 }

@@ -2,7 +2,8 @@
 //
 // y[t, c] = x[t, c] / sqrt(mean over c of x[t, c]^2 + eps) * w[c]. Backward needs x alone: the
 // row's factor is cheaper to make again than to keep. The rows of w's gradient are summed in fixed
-// blocks and the blocks in double, in order.
+// blocks and the blocks in double, in order; in invariant mode leaf by leaf, in blocks that start
+// anew at each leaf.
 #pragma once
 
 #include "ops/tape.h"
@@ -24,7 +25,8 @@ struct AddNormOptions {
 };
 
 // sum = x + delta and normed = RmsNorm(sum) in one pass; both [T, C]. Backward gives x and delta
-// the same tensor.
+// the same tensor. With an undefined `delta` somebody else has added it: sum is x, in the same
+// storage, and all results and gradients have the bits of the call that adds.
 AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& w,
                          const AddNormOptions& options);
 inline AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& w,

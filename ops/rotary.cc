@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
+#include <vector>
 
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
 #include "ops/rms_norm.h"
+#include "ops/rms_norm_blocks.h"
 #include "ops/rms_norm_rows.h"
 #include "ops/simd.h"
 
@@ -16,8 +19,6 @@ namespace {
 constexpr int kMaxDims = 1024;
 // Tokens of a task, and of a partial sum of the norms' gradients.
 constexpr int64_t kBlockTokens = 32;
-
-int64_t Blocks(int64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
 
 // The turn of one position, laid out so that y[d] = x[d] * cos[d] + x[partner of d] * sin[d].
 template <class T>
@@ -124,60 +125,83 @@ Tensor Forward(const Tensor& x, const NormWeights& norm, const RotaryTable& tabl
   return y;
 }
 
-struct Grads {
-  Tensor dx;
-  Tensor dq_blocks, dk_blocks;  // [Blocks(T), D]: parts of the norms' weight gradients
+// How the sums of the norms' weight gradients are cut.
+struct SumCut {
+  RowBlocks blocks;             // of tokens
+  std::vector<int64_t> groups;  // bounds of the pieces
+
+  int64_t pieces() const { return static_cast<int64_t>(groups.size()) - 1; }
 };
 
-// `x` is read only where there is a norm, and may be undefined otherwise.
-Grads Backward(const Tensor& x, const NormWeights& norm, const RotaryTable& table,
-               const Tensor& positions, const Tensor& dy) {
-  const Dims d(dy);
-  const TensorOptions workspace = dy.options(MemoryCategory::kWorkspace);
-  const Shape blocks{Blocks(d.tokens), d.head_dim};
-  Grads grads{Tensor::Empty(dy.shape(), dy.options()), {}, {}};
-  if (norm.q.defined()) grads.dq_blocks = Tensor::Zeros(blocks, workspace);
-  if (norm.k.defined()) grads.dk_blocks = Tensor::Zeros(blocks, workspace);
-  Launch(dy.device(), "qkv.rotary backward", [&] {
-    DispatchFloat(dy.dtype(), [&]<class T>() {
-      const int rotated = table.options().dims;
-      const T *x_data = DataOrNull<T>(x), *dy_data = dy.data<T>();
-      T* dx_data = grads.dx.data<T>();
-      ParallelRanges(d.tokens, kBlockTokens, [&](int64_t begin, int64_t end) {
-        Turn<T> turn(table.options());
-        alignas(64) T turned[kMaxDims];
-        const int64_t dw = begin / kBlockTokens * d.head_dim;
-        const RmsRowGrad<T> no_norm{d.head_dim, norm.eps, nullptr, nullptr};
-        RmsRowGrad<T> q_grad = no_norm, k_grad = no_norm;
-        if (norm.q.defined()) {
-          q_grad.w = norm.q.data<T>();
-          q_grad.dw = grads.dq_blocks.data<T>() + dw;
+struct Grads {
+  Tensor dx;
+  Tensor dq_sums, dk_sums;  // [pieces * blocks, D]: parts of the norms' weight gradients
+};
+
+// What backward reads. `x` is read only where there is a norm, and may be undefined otherwise.
+struct BackwardInput {
+  Tensor x, dy;
+  NormWeights norm;
+  const RotaryTable& table;
+  Tensor positions;
+};
+
+// The gradient of a norm of which row 0 of `sums` is meant; nothing where there is no norm.
+template <class T>
+RmsRowGrad<T> RowGrad(const Dims& d, const Tensor& w, const Tensor& sums, double eps) {
+  if (!w.defined()) return {d.head_dim, eps, nullptr, nullptr};
+  return {d.head_dim, eps, w.data<T>(), sums.data<T>()};
+}
+
+// One block of tokens; its parts of the norms' gradients go to row `block` of each piece.
+template <class T>
+void BackwardBlock(const BackwardInput& in, const SumCut& cut, const Grads& grads, int64_t block) {
+  const Dims d(in.dy);
+  const int rotated = in.table.options().dims;
+  const T *x_data = DataOrNull<T>(in.x), *dy_data = in.dy.data<T>();
+  T* dx_data = grads.dx.data<T>();
+  Turn<T> turn(in.table.options());
+  alignas(64) T turned[kMaxDims];
+  const RmsRowGrad<T> q_first = RowGrad<T>(d, in.norm.q, grads.dq_sums, in.norm.eps);
+  const RmsRowGrad<T> k_first = RowGrad<T>(d, in.norm.k, grads.dk_sums, in.norm.eps);
+  // The gradient of one query or key head that starts at element `at`.
+  auto restore = [&](int64_t at, RmsRowGrad<T> row_grad, int64_t sum_row) {
+    const T* from = dy_data + at;
+    T* to = dx_data + at;
+    T* unturned = row_grad.w == nullptr ? to : turned;
+    turn.Apply(from, unturned);
+    std::copy(from + rotated, from + d.head_dim, unturned + rotated);
+    if (row_grad.w == nullptr) return;
+    row_grad.dw += sum_row * d.head_dim;
+    row_grad(x_data + at, turned, nullptr, to);
+  };
+  for (int64_t t = cut.blocks.Begin(block); t < cut.blocks.Begin(block + 1); ++t) {
+    turn.Set(in.table, in.positions.data<int32_t>()[t], -1);
+    int64_t at = t * d.token_size();
+    for (int64_t p = 0; p < cut.pieces(); ++p) {
+      const int64_t sum_row = p * cut.blocks.count() + block;
+      const int64_t groups =
+          cut.groups[static_cast<size_t>(p) + 1] - cut.groups[static_cast<size_t>(p)];
+      for (int64_t g = 0; g < groups; ++g) {
+        for (int64_t h = 0; h < d.heads - 1; ++h, at += d.head_dim) {
+          restore(at, h == d.heads - 2 ? k_first : q_first, sum_row);
         }
-        if (norm.k.defined()) {
-          k_grad.w = norm.k.data<T>();
-          k_grad.dw = grads.dk_blocks.data<T>() + dw;
-        }
-        // The gradient of one query or key head that starts at element `at`.
-        auto restore = [&](int64_t at, const RmsRowGrad<T>& row_grad) {
-          const T* from = dy_data + at;
-          T* to = dx_data + at;
-          T* unturned = row_grad.w == nullptr ? to : turned;
-          turn.Apply(from, unturned);
-          std::copy(from + rotated, from + d.head_dim, unturned + rotated);
-          if (row_grad.w != nullptr) row_grad(x_data + at, turned, nullptr, to);
-        };
-        for (int64_t t = begin; t < end; ++t) {
-          turn.Set(table, positions.data<int32_t>()[t], -1);
-          int64_t at = t * d.token_size();
-          for (int64_t g = 0; g < d.groups; ++g) {
-            for (int64_t h = 0; h < d.heads - 1; ++h, at += d.head_dim) {
-              restore(at, h == d.heads - 2 ? k_grad : q_grad);
-            }
-            std::copy_n(dy_data + at, d.head_dim, dx_data + at);
-            at += d.head_dim;
-          }
-        }
-      });
+        std::copy_n(dy_data + at, d.head_dim, dx_data + at);
+        at += d.head_dim;
+      }
+    }
+  }
+}
+
+Grads Backward(const BackwardInput& in, const SumCut& cut) {
+  const TensorOptions workspace = in.dy.options(MemoryCategory::kWorkspace);
+  const Shape sums{cut.pieces() * cut.blocks.count(), in.dy.dim(3)};
+  Grads grads{Tensor::Empty(in.dy.shape(), in.dy.options()), {}, {}};
+  if (in.norm.q.defined()) grads.dq_sums = Tensor::Zeros(sums, workspace);
+  if (in.norm.k.defined()) grads.dk_sums = Tensor::Zeros(sums, workspace);
+  Launch(in.dy.device(), "qkv.rotary backward", [&] {
+    DispatchFloat(in.dy.dtype(), [&]<class T>() {
+      ParallelFor(cut.blocks.count(), [&](int64_t b) { BackwardBlock<T>(in, cut, grads, b); });
     });
   });
   return grads;
@@ -196,16 +220,53 @@ void CheckArguments(const Tensor& qkv, const QkNorm& norm, const RotaryTable& ta
   }
 }
 
-void AddWeightGrad(Sink& sink, Parameter* w, const Tensor& blocks) {
+// The order of the sums of the norms' gradients, as forward has found it.
+struct NormSumOrder {
+  QkvOptions options;
+  std::shared_ptr<const RowLeaves> rows;  // null: not cut
+
+  SumCut Cut(int64_t tokens, int64_t groups) const {
+    std::vector<int64_t> whole = {0, groups};
+    const bool pieces = rows != nullptr && options.group_pieces != nullptr;
+    return {RowBlocks(tokens, kBlockTokens, rows.get()),
+            pieces ? *options.group_pieces : std::move(whole)};
+  }
+};
+
+void AddWeightGrad(Sink& sink, Parameter* w, const NormSumOrder& order, const SumCut& cut,
+                   const Tensor& sums) {
   if (w == nullptr) return;
-  sink.Weight(*w, [blocks](const Tensor& grad) { AddColumnSums(grad, blocks); });
+  std::vector<int64_t> leaves;
+  if (order.rows != nullptr) {
+    for (int64_t p = 0; p < cut.pieces(); ++p) {
+      const int64_t first = (order.options.first_piece + p) * order.options.token_leaves;
+      for (int64_t leaf : order.rows->index) leaves.push_back(first + leaf);
+    }
+  }
+  sink.Weight(*w, std::move(leaves),
+              [sums, rows = order.rows, blocks = cut.blocks](const Tensor& grad, int64_t i) {
+                if (i < 0) return AddColumnSums(grad, sums);
+                const auto per_piece = static_cast<int64_t>(rows->index.size());
+                const auto leaf = static_cast<size_t>(i % per_piece);
+                AddColumnSums(grad, blocks.SumsOf(sums, rows->bounds[leaf], rows->bounds[leaf + 1],
+                                                  i / per_piece * blocks.count()));
+              });
+}
+
+void CheckOptions(const QkvOptions& options, int64_t groups) {
+  if (options.group_pieces == nullptr) return;
+  const std::vector<int64_t>& bounds = *options.group_pieces;
+  CHECK(bounds.size() >= 2 && bounds.front() == 0 && bounds.back() == groups)
+      << "pieces of other groups than the " << groups << " here";
+  CHECK(options.first_piece >= 0 && options.token_leaves > 0) << "pieces need a place in the tree";
 }
 
 }  // namespace
 
 Var PrepareQkv(Tape& tape, const Var& qkv, const QkNorm& norm, const RotaryTable& table,
-               const Tensor& positions, const Tag& tag) {
+               const Tensor& positions, const QkvOptions& options) {
   CheckArguments(qkv.tensor(), norm, table, positions);
+  if (tape.invariant()) CheckOptions(options, qkv.dim(1));
   const bool normed = norm.q != nullptr || norm.k != nullptr;
   if (norm.q != nullptr) tape.Use(*norm.q);
   if (norm.k != nullptr) tape.Use(*norm.k);
@@ -214,17 +275,18 @@ Var PrepareQkv(Tape& tape, const Var& qkv, const QkNorm& norm, const RotaryTable
                        norm.k == nullptr ? Tensor() : norm.k->value, norm.eps};
   };
   Saved xs = qkv.Save();
-  Var y = tape.Compute(tag, [xs, weights, table, positions] {
+  Var y = tape.Compute(options.tag, [xs, weights, table, positions] {
     return Forward(xs.Get(), weights(), table, positions);
   });
   tape.Record({&y}, [xs = normed ? xs : Saved(), norm, weights, table, positions, normed,
-                     gx = qkv.grad()](Sink& sink) {
+                     gx = qkv.grad(), order = NormSumOrder{options, tape.rows()}](Sink& sink) {
     if (!normed && gx == nullptr) return;
-    Grads grads =
-        Backward(normed ? xs.Get() : Tensor(), weights(), table, positions, sink.OutputGrad(0));
+    const Tensor dy = sink.OutputGrad(0);
+    const SumCut cut = order.Cut(dy.dim(0), dy.dim(1));
+    Grads grads = Backward({normed ? xs.Get() : Tensor(), dy, weights(), table, positions}, cut);
     sink.Add(gx, std::move(grads.dx));
-    AddWeightGrad(sink, norm.q, grads.dq_blocks);
-    AddWeightGrad(sink, norm.k, grads.dk_blocks);
+    AddWeightGrad(sink, norm.q, order, cut, grads.dq_sums);
+    AddWeightGrad(sink, norm.k, order, cut, grads.dk_sums);
   });
   return y;
 }

@@ -67,11 +67,22 @@ struct QkNorm {
   double eps = 1e-6;
 };
 
-// `qkv` is [T, G, R + 2, D]: per key-value group its R query heads, then key, then value.
-// `positions` is i32[T], not negative (CHECKed). The result, of the same shape, holds the queries
-// and keys normalised (if asked) and turned, and the values as they are. Backward saves positions,
-// and qkv only if there is a norm.
+// The gradients of the norms are sums over tokens and over groups, which ranks may split. They have
+// one order in invariant mode, where the last three are read: the groups are cut into pieces, and
+// the sums of a piece and a leaf of tokens are added as a tree with the pieces outermost.
+struct QkvOptions {
+  Tag tag = "qkv.rotary";
+  SumPieces group_pieces;    // of the G groups that are here; null: one piece
+  int64_t first_piece = 0;   // the number of group_pieces' first among those of all ranks
+  int64_t token_leaves = 0;  // positions that a piece takes in the norms' trees
+};
+
+// `qkv` is [T, G, R + 2, D]: per key-value group its R query heads, then key, then value; G may be
+// 0. `positions` is i32[T], not negative (CHECKed). The result, of the same shape, holds the
+// queries and keys normalised (if asked) and turned, and the values as they are. Backward saves
+// positions, and qkv only if there is a norm. Piece p and leaf i of the tape's rows() have position
+// (first_piece + p) * token_leaves + index[i] in the norms' trees.
 Var PrepareQkv(Tape& tape, const Var& qkv, const QkNorm& norm, const RotaryTable& table,
-               const Tensor& positions, const Tag& tag = "qkv.rotary");
+               const Tensor& positions, const QkvOptions& options = {});
 
 }  // namespace choir

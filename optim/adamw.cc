@@ -67,14 +67,30 @@ void AdamWUpdate(const Tensor& w, const Tensor& g, const Tensor& m, const Tensor
   });
 }
 
-AdamW::AdamW(const OptimConfig& config, std::vector<Parameter*> parameters) : config_(config) {
-  for (Parameter* p : parameters) {
-    const TensorOptions options = p->value.options(MemoryCategory::kOptimizer);
-    State state{p, Tensor::Zeros(p->value.shape(), options),
-                Tensor::Zeros(p->value.shape(), options), 1,
-                p->value.shape().rank() > 1 ? config.weight_decay : 0};
+namespace {
+
+std::vector<OptimTarget> WholeParameters(const std::vector<Parameter*>& parameters) {
+  std::vector<OptimTarget> targets;
+  for (const Parameter* p : parameters) {
+    targets.push_back({p, p->value, p->grad, p->value.shape().rank() > 1});
+  }
+  return targets;
+}
+
+}  // namespace
+
+AdamW::AdamW(const OptimConfig& config, const std::vector<Parameter*>& parameters)
+    : AdamW(config, WholeParameters(parameters)) {}
+
+AdamW::AdamW(const OptimConfig& config, std::vector<OptimTarget> targets) : config_(config) {
+  for (const OptimTarget& target : targets) {
+    const TensorOptions options = target.value.options(MemoryCategory::kOptimizer);
+    const Shape& shape = target.value.shape();
+    State state{target, Tensor::Zeros(shape, options), Tensor::Zeros(shape, options), 1,
+                0};
+    if (state.target.matrix) state.weight_decay = config.weight_decay;
     for (const ParameterGroupConfig& group : config.groups) {
-      if (!MatchesPattern(p->name, group.pattern)) continue;
+      if (!MatchesPattern(state.target.parameter->name, group.pattern)) continue;
       state.lr_scale = group.lr_scale;
       state.weight_decay = group.weight_decay.value_or(state.weight_decay);
       break;
@@ -86,7 +102,7 @@ AdamW::AdamW(const OptimConfig& config, std::vector<Parameter*> parameters) : co
 void AdamW::Step(double lr, double grad_scale) {
   ++step_;
   for (const State& s : states_) {
-    AdamWUpdate(s.parameter->value, s.parameter->grad, s.m, s.v,
+    AdamWUpdate(s.target.value, s.target.grad, s.m, s.v,
                 {lr * s.lr_scale, config_.beta1, config_.beta2, config_.eps, s.weight_decay,
                  grad_scale, step_});
   }

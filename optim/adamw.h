@@ -25,16 +25,25 @@ struct AdamWStep {
 void AdamWUpdate(const Tensor& w, const Tensor& g, const Tensor& m, const Tensor& v,
                  const AdamWStep& step);
 
+// What is updated: a parameter, or this rank's shard of it.
+struct OptimTarget {
+  const Parameter* parameter;
+  Tensor value, grad;  // same shape
+  bool matrix = true;  // decays
+};
+
 class AdamW {
  public:
   // Allocates the moments (zero).
-  AdamW(const OptimConfig& config, std::vector<Parameter*> parameters);
+  AdamW(const OptimConfig& config, std::vector<OptimTarget> targets);
+  // Of whole parameters.
+  AdamW(const OptimConfig& config, const std::vector<Parameter*>& parameters);
 
   // Applies one update at learning rate `lr`; `grad_scale` multiplies every gradient.
   void Step(double lr, double grad_scale);
 
   struct State {
-    Parameter* parameter;
+    OptimTarget target;
     Tensor m, v;
     double lr_scale;
     double weight_decay;

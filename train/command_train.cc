@@ -17,7 +17,7 @@ void AddTrainCommand(Program& program) {
     program.takes_overrides = true;
     arguments->overrides = program.overrides;
     arguments->command = program.command_line;
-    program.run = [arguments] { return RunTraining(*arguments); };
+    program.run = [&program, arguments] { return RunTraining(*arguments, program.world); };
   });
 }
 

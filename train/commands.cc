@@ -23,8 +23,9 @@ std::string Quoted(const std::string& argument) {
 
 }  // namespace
 
-int RunProgram(const std::string& name, const std::vector<std::string>& arguments) {
+int RunProgram(const std::string& name, const std::vector<std::string>& arguments, World* world) {
   Program program;
+  program.world = world;
   program.app.require_subcommand(1);
   program.app.set_version_flag("--version", CodeVersion());
   AddTrainCommand(program);
@@ -33,6 +34,8 @@ int RunProgram(const std::string& name, const std::vector<std::string>& argument
   AddTokenizerCommand(program);
   AddCheckpointCommand(program);
   AddConfigCommand(program);
+  AddPlanCommand(program);
+  AddVerifyCommand(program);
 
   program.command_line = Quoted(name);
   std::vector<std::string> parsed;

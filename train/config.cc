@@ -37,6 +37,8 @@ namespace {
 // What a resumed run may change: everything else is part of the saved state, and a change would
 // silently make another run of it.
 constexpr const char* kHonoured[] = {"run.*",
+                                     "numerics",
+                                     "parallel.*",
                                      "train.steps",
                                      "train.eval_*",
                                      "train.microbatch_sequences",

@@ -9,9 +9,17 @@
 #include "base/config.h"
 #include "data/data_config.h"
 #include "model/config.h"
+#include "ops/numerics.h"
 #include "optim/config.h"
+#include "parallel/mesh/degrees.h"
 
 namespace choir {
+
+template <>
+struct EnumNames<Numerics> {
+  static constexpr EnumName<Numerics> kAll[] = {{Numerics::kFast, "fast"},
+                                                {Numerics::kInvariant, "invariant"}};
+};
 
 struct RunSection {
   std::string dir;
@@ -47,7 +55,9 @@ struct TrainSection {
     v("steps", steps, "optimizer updates of the whole run", Required(), AtLeast(1));
     v("seed", seed, "of the initial weights", AtLeast(0));
     v("microbatch_sequences", microbatch_sequences,
-      "rows that go through the model at once; auto: the whole batch", AtLeast(1));
+      "rows that go through the model at once; auto: those of one data rank, or with numerics "
+      "invariant one",
+      AtLeast(1));
     v("batch_ramp", batch_ramp, "smaller batches at the start");
     v("eval_interval", eval_interval, "steps between validations; 0: none but at the end",
       AtLeast(0));
@@ -74,25 +84,26 @@ struct CheckpointSection {
 
 struct RunConfig {
   RunSection run;
+  Numerics numerics = Numerics::kFast;
   TrainSection train;
   ModelConfig model;
   DataConfig data;
   OptimConfig optim;
   CheckpointSection checkpoint;
+  ParallelConfig parallel;
 
   void Visit(auto&& v) {
     v("run", run, "where");
+    v("numerics", numerics,
+      "order of sums; invariant: the same bits on every layout of ranks (docs/parallelism.md)");
     v("train", train, "how long and in which pieces");
     v("model", model, "what is trained");
     v("data", data, "on what");
     v("optim", optim, "by which rule");
     v("checkpoint", checkpoint, "when it is saved");
+    v("parallel", parallel, "on how many ranks");
   }
   void Check(ConfigErrors& errors) const;
-
-  int64_t MicrobatchSequences() const {
-    return train.microbatch_sequences.value_or(data.batch_sequences);
-  }
 };
 
 // Rows of the batch of step `step` (counted from 0).

@@ -16,7 +16,8 @@ struct Override {
   int number = 0;        // its position on the command line, from 1
 };
 
-// Whether an argument names a config key: `--`, then a path with a dot before any '='.
+// Whether an argument names a config key: `--`, then a path with a dot before any '='; or
+// `--numerics=`.
 bool IsOverride(const std::string& argument);
 
 // A config file with overrides applied; all errors at once.

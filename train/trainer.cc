@@ -1,35 +1,25 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
-#include "base/config.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
-#include "checkpoint/load.h"
 #include "eval/model_input.h"
 #include "ops/elementwise.h"
 #include "ops/parallel_for.h"
 #include "optim/schedule.h"
+#include "train/agreement.h"
 #include "train/recompute.h"
 
 namespace choir {
 namespace {
 
-std::vector<Parameter*> Pointers(const Transformer& model) {
-  std::vector<Parameter*> parameters;
-  for (const auto& entry : model.parameters()) parameters.push_back(entry.parameter);
-  return parameters;
-}
-
-void AddCounts(std::vector<int64_t>& to, const std::vector<int64_t>& from) {
-  to.resize(std::max(to.size(), from.size()));
-  for (size_t i = 0; i < from.size(); ++i) to[i] += from[i];
-}
+constexpr TensorOptions kModelOptions{DType::kF32, Device::kCpu};
+constexpr int kTiedGradientTag = (1 << 16) - 1;
 
 // Busiest over mean; 0 when no token was routed.
 double LoadRatio(const std::vector<int64_t>& tokens) {
@@ -52,164 +42,233 @@ absl::StatusOr<RunConfig> ResolveConfig(const RunConfig& config, int64_t tokeniz
   return resolved;
 }
 
-std::string CodeVersion() { return CHOIR_VERSION; }
-
-absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config) {
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config, World* world) {
   SetNumThreads(config.train.threads.value_or(0));
   ASSIGN_OR_RETURN(auto loader, BatchLoader::Open(config.data));
   ASSIGN_OR_RETURN(auto validation, ValidationSet::Open(config.data));
   ASSIGN_OR_RETURN(const RunConfig resolved, ResolveConfig(config, loader->vocab_size()));
   RETURN_IF_ERROR(CheckRecompute(resolved));
-  auto trainer =
-      std::unique_ptr<Trainer>(new Trainer(resolved, std::move(loader), std::move(validation)));
+  ASSIGN_OR_RETURN(const RunLayout layout,
+                   PlanLayout(resolved, world != nullptr ? world->size() : 1));
+  if (world != nullptr) world->set_options(WorldOptionsOf(resolved));
+  auto trainer = std::unique_ptr<Trainer>(
+      new Trainer(resolved, layout, world, std::move(loader), std::move(validation)));
   trainer->model_.Initialize(static_cast<uint64_t>(config.train.seed));
   return trainer;
 }
 
-Trainer::Trainer(const RunConfig& config, std::unique_ptr<BatchLoader> loader,
-                 std::unique_ptr<ValidationSet> validation)
+Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
+                 std::unique_ptr<BatchLoader> loader, std::unique_ptr<ValidationSet> validation)
     : config_(config),
+      layout_(layout),
+      place_(Mesh(layout.degrees), world, config.numerics),
       loader_(std::move(loader)),
       validation_(std::move(validation)),
-      model_(config.model, *config.model.vocab_size, {DType::kF32, Device::kCpu}),
-      parameters_(Pointers(model_)),
-      optimizer_(config.optim, parameters_),
-      flops_(CountFlops(config.model, *config.model.vocab_size)),
-      recompute_(MakeRecomputePolicy(config.train.recompute)) {}
+      model_(config.model, *config.model.vocab_size, kModelOptions,
+             {&place_, layout.stages, StagesOf(layout.schedule, place_.Coord(Axis::kPipe))}),
+      whole_model_(ListModel()),
+      gradients_(std::make_unique<GradientSum>(
+          place_, GradientEntries(),
+          ZeroOptions{layout.zero,
+                      static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
+      optimizer_(config.optim, Targets()),
+      microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
+      flops_(CountFlops(config.model, *config.model.vocab_size)) {
+  microbatches_.on_forwards_done = [this] { gradients_->ForwardsDone(); };
+  microbatches_.poll = [this] { gradients_->Poll(); };
+}
+
+// Made stage by stage on the meta device: names and placements cost no memory.
+std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
+  std::vector<ModelEntry> all;
+  const Place alone;
+  for (int stage = 0; stage < layout_.schedule.stages(); ++stage) {
+    const Transformer part(config_.model, *config_.model.vocab_size,
+                           {DType::kF32, Device::kMeta}, {&alone, layout_.stages, {stage}});
+    for (const auto& entry : part.parameters()) {
+      const bool tied_copy = entry.parameter->name == "embedding" && stage > 0;
+      if (tied_copy) continue;
+      all.push_back({entry.parameter->name, entry.placement,
+                     StageOwner(layout_.schedule, stage)});
+    }
+  }
+  return all;
+}
+
+std::vector<GradientSum::Entry> Trainer::GradientEntries() {
+  std::vector<GradientSum::Entry> entries;
+  for (const auto& entry : model_.parameters()) {
+    entries.push_back({entry.parameter, entry.placement});
+  }
+  // A tied head that shares the embedding's value has a gradient of its own.
+  if (model_.tied_head() != nullptr && model_.embedding() != nullptr) {
+    entries.push_back({model_.tied_head(), model_.parameters().front().placement});
+  }
+  return entries;
+}
+
+std::vector<OptimTarget> Trainer::Targets() {
+  std::vector<OptimTarget> targets;
+  const size_t count = model_.parameters().size();
+  for (const Shard& shard : gradients_->shards().first(count)) {
+    targets.push_back({shard.parameter, shard.value, shard.grad,
+                       shard.placement.shape.rank() > 1});
+  }
+  return targets;
+}
 
 absl::StatusOr<StepReport> Trainer::Step() {
-  SetLogStep(step_ + 1);
-  const double waited_before = loader_->seconds_waited();
-  ASSIGN_OR_RETURN(const Batch batch, loader_->Next(BatchRows(config_, step_)));
-
-  ZeroGradients();
-  Accumulated sums;
-  sums.language_nll.resize(loader_->languages().size());
-  sums.expert_tokens.resize(model_.experts().size());
-  const int64_t micro = config_.MicrobatchSequences();
-  for (int64_t row = 0; row < batch.rows; row += micro) {
-    RunMicrobatch(batch, row, std::min(micro, batch.rows - row), sums);
-  }
-
-  StepReport report = Report(batch, sums);
-  report.grad_norm = GlobalGradNorm(parameters_);
-  RETURN_IF_ERROR(CheckFinite(report.grad_norm));
-  report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
-  optimizer_.Step(report.lr, ClipScale(report.grad_norm, config_.optim.clip_norm));
-  for (size_t i = 0; i < model_.experts().size(); ++i) {
-    model_.experts()[i]->UpdateBias(sums.expert_tokens[i]);
-  }
-
-  report.step = ++step_;
-  report.tokens = tokens_ += batch.num_labels;
-  report.data_wait_s = loader_->seconds_waited() - waited_before;
+  ASSIGN_OR_RETURN(StepReport report, ComputeGradients());
+  RETURN_IF_ERROR(Update(report));
   return report;
 }
 
-void Trainer::ZeroGradients() {
-  for (const Parameter* p : parameters_) p->grad.Zero();
+absl::StatusOr<StepReport> Trainer::ComputeGradients() {
+  SetLogStep(step_ + 1);
+  const double waited_before = loader_->seconds_waited();
+  absl::StatusOr<Batch> batch = loader_->Next(BatchRows(config_, step_));
+  RETURN_IF_ERROR(Agree(place_.world(), batch.status()));
+  StepSums sums(loader_->languages().size(),
+                static_cast<size_t>(model_.config().moe.experts > 0
+                                        ? config_.model.layers - config_.model.moe.dense_layers
+                                        : 0),
+                config_.model.moe.experts);
+  RunMicrobatches(*batch, sums);
+  StepReport report = Report(*batch, sums);
+  report.data_wait_s = loader_->seconds_waited() - waited_before;
+  report.grad_norm = GradNorm();
+  expert_tokens_ = std::move(sums.expert_tokens);
+  return report;
 }
 
-void Trainer::RunMicrobatch(const Batch& batch, int64_t first, int64_t rows, Accumulated& sums) {
-  const ModelInput input = MicrobatchInput(batch, first, rows);
-  Tape tape;
-  tape.SetRecomputePolicy(recompute_);
-  ModelLoss loss =
-      model_.Loss(tape, input, 1.0 / static_cast<double>(std::max<int64_t>(1, batch.num_labels)));
-  tape.RunBackward(loss.total, ScalarTensor(1, loss.total.tensor().options()));
+void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
+  MicrobatchShare share;
+  share.rows = layout_.microbatch_rows;
+  share.total = layout_.Microbatches(batch.rows);
+  share.count = share.total / layout_.DataRanks();
+  share.first = share.count * place_.Coord(kDataAxes);
+  const auto tree = std::make_shared<LeafTree>(share.total, kVirtualPieces);
+  ScheduleSpec schedule = layout_.schedule;
+  schedule.microbatches = static_cast<int>(share.count);
 
-  const float* nll = loss.token_nll.tensor().data<float>();
-  const int32_t* language = batch.language.data<int32_t>() + first * batch.length;
-  for (int64_t i = 0; i < rows * batch.length; ++i) {
-    if (language[i] != kNoLanguage) {
-      sums.language_nll[static_cast<size_t>(language[i])] += static_cast<double>(nll[i]);
+  gradients_->Begin(tree);
+  microbatches_.Begin(batch, share, *tree, sums);
+  const int pipe_rank = place_.Coord(Axis::kPipe);
+  RunActions(
+      schedule, RankActions(schedule, pipe_rank),
+      schedule.ranks > 1 ? &place_.Group(Axis::kPipe) : nullptr,
+      [this](const Handover& h) {
+        return BoundaryTensor{microbatches_.HandoverShape(h.microbatch), kModelOptions};
+      },
+      microbatches_);
+  gradients_->Finish();
+  AddTiedGradients();
+  sums.AllReduce(place_);
+}
+
+// The gradients of the two uses of a tied table are summed apart and added here, so that it does not
+// matter whether they are on one stage.
+void Trainer::AddTiedGradients() {
+  Parameter* head = model_.tied_head();
+  if (head == nullptr && (model_.embedding() == nullptr || !config_.model.tie_embeddings)) return;
+  if (model_.num_stages() == 1 && head == nullptr) return;  // one parameter for both
+  const std::span<Shard> shards = gradients_->shards();
+  if (head != nullptr && model_.embedding() != nullptr) {
+    AddInto(shards.front().grad, shards.back().grad);
+    return;
+  }
+  // First and last stage trade their sums.
+  Communicator& pipe = place_.Group(Axis::kPipe);
+  const bool first = model_.embedding() != nullptr;
+  const auto of_head = std::find_if(shards.begin(), shards.end(), [&](const Shard& shard) {
+    return shard.parameter == head;
+  });
+  const Tensor mine = first ? shards.front().grad : of_head->grad;
+  const int other = first ? StageOwner(layout_.schedule, layout_.schedule.stages() - 1)
+                          : StageOwner(layout_.schedule, 0);
+  const Tensor theirs = Tensor::Empty(mine.shape(), mine.options(MemoryCategory::kCommunication));
+  const Event received = pipe.Recv(theirs, other, kTiedGradientTag);
+  pipe.Send(mine, other, kTiedGradientTag).Wait();
+  received.Wait();
+  AddInto(mine, theirs);
+}
+
+double Trainer::GradNorm() const {
+  // The gradient of a tied head is in the embedding's.
+  const auto counts = [tied = model_.tied_head()](const Shard& shard) {
+    return shard.counts && shard.parameter != tied;
+  };
+  std::vector<double> values;
+  if (place_.invariant()) {
+    ExactSum sum;
+    for (const Shard& shard : gradients_->shards()) {
+      if (counts(shard)) sum.Merge(ExactSumOfSquares(shard.grad));
     }
+    values = sum.ToDigits();
+  } else {
+    double sum = 0;
+    for (const Shard& shard : gradients_->shards()) {
+      if (counts(shard)) sum += SumOfSquares(shard.grad);
+    }
+    values = {sum};
   }
-  for (size_t i = 0; i < loss.routing.size(); ++i) {
-    AddCounts(sums.expert_tokens[i], loss.routing[i].expert_tokens);
-    for (const Var& term : loss.routing[i].losses) sums.balance_loss += ScalarValue(term.tensor());
+  const Tensor all = Tensor::From<double>({static_cast<int64_t>(values.size())}, values,
+                                          MemoryCategory::kCommunication);
+  if (place_.mesh().size() > 1) place_.Group(kDenseAxes).AllReduce(all, ReduceOp::kSum).Wait();
+  const std::span<const double> total = all.span<const double>();
+  return std::sqrt(place_.invariant() ? ExactSum::FromDigits(total).Value() : total[0]);
+}
+
+absl::Status Trainer::Update(StepReport& report) {
+  RETURN_IF_ERROR(CheckFinite(report.grad_norm));
+  report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
+  optimizer_.Step(report.lr, ClipScale(report.grad_norm, config_.optim.clip_norm));
+  gradients_->GatherValues();
+  for (MixtureOfExperts* moe : model_.experts()) {
+    moe->UpdateBias(expert_tokens_[static_cast<size_t>(model_.expert_layer(moe->layer))]);
   }
-  sums.pairs += VisiblePairs(input);
+  report.step = ++step_;
+  report.tokens = tokens_ += report.step_labels;
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::CheckFinite(double grad_norm) const {
   if (std::isfinite(grad_norm)) return absl::OkStatus();
-  for (const Parameter* p : parameters_) {
-    if (AllFinite(p->grad)) continue;
-    return absl::OutOfRangeError(
-        StrCat("step ", step_ + 1, ": the gradient of ", p->name,
-               " is not finite; nothing was updated. Resume from the last checkpoint with a lower "
+  absl::Status mine;
+  for (const Shard& shard : gradients_->shards()) {
+    if (AllFinite(shard.grad)) continue;
+    mine = absl::OutOfRangeError(
+        StrCat("step ", step_ + 1, ": the gradient of ", shard.parameter->name,
+               " is not finite", place_.mesh().size() > 1 ? StrCat(" on rank ", place_.rank()) : "",
+               "; nothing was updated. Resume from the last checkpoint with a lower "
                "optim.lr, or look at the data of this step"));
+    break;
   }
+  RETURN_IF_ERROR(Agree(place_.world(), mine));
   return absl::OutOfRangeError(
       StrCat("step ", step_ + 1, ": the norm of the gradient overflows; nothing was updated"));
 }
 
-StepReport Trainer::Report(const Batch& batch, const Accumulated& sums) const {
+StepReport Trainer::Report(const Batch& batch, const StepSums& sums) const {
   StepReport report;
   report.step_labels = batch.num_labels;
-  const double nll = std::accumulate(sums.language_nll.begin(), sums.language_nll.end(), 0.0);
-  report.loss = nll / static_cast<double>(batch.num_labels);
-  report.balance_loss = sums.balance_loss;
-  report.flops = flops_.Training(static_cast<double>(batch.num_labels), sums.pairs);
+  ExactSum nll;
+  for (const ExactSum& sum : sums.language_nll) nll.Merge(sum);
+  report.loss = nll.Value() / static_cast<double>(batch.num_labels);
+  report.balance_loss = sums.balance_loss.Value();
+  report.flops = flops_.Training(static_cast<double>(batch.num_labels),
+                                 VisiblePairs(MicrobatchInput(batch, 0, batch.rows)));
   report.padding =
       1 - static_cast<double>(batch.num_labels) / static_cast<double>(batch.rows * batch.length);
   report.language_tokens = batch.language_tokens;
   for (size_t i = 0; i < sums.language_nll.size(); ++i) {
     const int64_t n = batch.language_tokens[i];
-    report.language_loss.push_back(n > 0 ? sums.language_nll[i] / static_cast<double>(n)
+    report.language_loss.push_back(n > 0 ? sums.language_nll[i].Value() / static_cast<double>(n)
                                          : std::numeric_limits<double>::quiet_NaN());
   }
   for (const auto& tokens : sums.expert_tokens) report.expert_load.push_back(LoadRatio(tokens));
   report.data_digest = ToHex(batch.digest);
   return report;
-}
-
-std::vector<NamedTensor> Trainer::StateTensors() const {
-  std::vector<NamedTensor> tensors;
-  for (const AdamW::State& s : optimizer_.states()) {
-    tensors.push_back({"model/" + s.parameter->name, s.parameter->value});
-    tensors.push_back({"optim/" + s.parameter->name + "/m", s.m});
-    tensors.push_back({"optim/" + s.parameter->name + "/v", s.v});
-  }
-  for (const MixtureOfExperts* moe : model_.experts()) {
-    if (moe->bias.defined()) tensors.push_back({"model/" + moe->router.name + "_bias", moe->bias});
-  }
-  return tensors;
-}
-
-CheckpointContents Trainer::SaveState() const {
-  CheckpointContents contents;
-  contents.step = step_;
-  contents.config = ConfigDump(config_);
-  contents.code_version = CodeVersion();
-  contents.tensors = StateTensors();
-  contents.state = {{"step", step_},
-                    {"tokens", tokens_},
-                    {"optimizer_step", optimizer_.step()},
-                    {"data_digest", ToHex(loader_->digest())}};
-  contents.blobs["data"] = loader_->SaveState();
-  return contents;
-}
-
-absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
-  const nlohmann::json& state = checkpoint.manifest.state;
-  for (const char* key : {"step", "tokens", "optimizer_step"}) {
-    if (!state.contains(key) || !state[key].is_number_integer()) {
-      return absl::DataLossError(StrCat(checkpoint.path, "/manifest.json: state has no ", key));
-    }
-  }
-  ASSIGN_OR_RETURN(auto blobs, LoadBlobs(checkpoint));
-  if (!blobs.contains("data")) {
-    return absl::DataLossError(StrCat(checkpoint.path, ": has no state of the data"));
-  }
-  RETURN_IF_ERROR(loader_->RestoreState(blobs["data"]));
-  std::vector<NamedTensor> tensors = StateTensors();
-  RETURN_IF_ERROR(LoadTensors(checkpoint, tensors));
-  step_ = state["step"].get<int64_t>();
-  tokens_ = state["tokens"].get<int64_t>();
-  optimizer_.set_step(state["optimizer_step"].get<int64_t>());
-  return absl::OkStatus();
 }
 
 }  // namespace choir

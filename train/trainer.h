@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,7 +16,11 @@
 #include "model/counts.h"
 #include "model/transformer.h"
 #include "optim/adamw.h"
+#include "parallel/assemble.h"
+#include "parallel/zero/gradient_sum.h"
 #include "train/config.h"
+#include "train/layout.h"
+#include "train/microbatches.h"
 
 namespace choir {
 
@@ -40,51 +45,82 @@ struct StepReport {
 
 class Trainer {
  public:
-  // Model, optimizer and data at step 0, weights initialised. The config is resolved.
-  static absl::StatusOr<std::unique_ptr<Trainer>> Make(const RunConfig& config);
+  // Model, optimizer and data at step 0, weights initialised. `world` (null: one rank) outlives
+  // this; its ranks all make a Trainer of the same config.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Make(const RunConfig& config,
+                                                       World* world = nullptr);
 
-  // One optimizer update. OutOfRange if the gradient is not finite: names step and parameter, and
-  // leaves weights and moments as they were.
+  // All of the following are called by all ranks together.
+
+  // One optimizer update. OutOfRange if the gradient is not finite: names step, rank and parameter,
+  // and leaves weights and moments as they were.
   absl::StatusOr<StepReport> Step();
+  // The parts of Step: gradients of the next batch, whole in gradients().shards(); then the update.
+  absl::StatusOr<StepReport> ComputeGradients();
+  absl::Status Update(StepReport& report);
 
-  // Everything that the next step depends on.
+  // Everything that the next step depends on. Tensors are whole, and on rank 0 only.
   CheckpointContents SaveState() const;
-  // Continues from a checkpoint of a config that CompareForResume accepts.
+  // Continues from a checkpoint of a config that CompareForResume accepts, of any layout.
   absl::Status RestoreState(const Checkpoint& checkpoint);
 
-  std::vector<LanguageLoss> Validate() { return choir::Validate(model_, *validation_); }
+  std::vector<LanguageLoss> Validate();
 
   int64_t step() const { return step_; }
   const RunConfig& config() const { return config_; }
+  const RunLayout& layout() const { return layout_; }
+  const Place& place() const { return place_; }
   Transformer& model() { return model_; }
   const BatchLoader& loader() const { return *loader_; }
   const ValidationSet& validation() const { return *validation_; }
+  GradientSum& gradients() { return *gradients_; }
+
+  // A tensor of the training state: on every rank its part, with what the whole of it is.
+  struct StateTensor {
+    std::string name;  // "model/layers.0.ffn.down", "optim/.../m", "grad/..."
+    Spreading spreading;
+    Tensor mine;  // flat; undefined where it is not on this stage
+  };
+  // Weights, moments and biases, in one order on all ranks.
+  std::vector<StateTensor> State() const;
+  // Sets all of State from whole tensors, found by name (CHECKed).
+  void SetState(const std::function<Tensor(const std::string& name)>& whole);
+  // The gradients of the last ComputeGradients.
+  std::vector<StateTensor> Gradients() const;
 
  private:
-  Trainer(const RunConfig& config, std::unique_ptr<BatchLoader> loader,
-          std::unique_ptr<ValidationSet> validation);
+  Trainer(const RunConfig& config, const RunLayout& layout, World* world,
+          std::unique_ptr<BatchLoader> loader, std::unique_ptr<ValidationSet> validation);
 
-  // Sums over the microbatches of one batch.
-  struct Accumulated {
-    std::vector<double> language_nll;
-    double balance_loss = 0;
-    double pairs = 0;
-    std::vector<std::vector<int64_t>> expert_tokens;  // by layer with experts
+  // A parameter of the whole model and the stage that has it.
+  struct ModelEntry {
+    std::string name;
+    Placement placement;
+    int pipe;
   };
-  void ZeroGradients();
-  void RunMicrobatch(const Batch& batch, int64_t first, int64_t rows, Accumulated& sums);
+  std::vector<ModelEntry> ListModel() const;
+  std::vector<GradientSum::Entry> GradientEntries();
+  std::vector<OptimTarget> Targets();
+  void RunMicrobatches(const Batch& batch, StepSums& sums);
+  void AddTiedGradients();
+  double GradNorm() const;
   absl::Status CheckFinite(double grad_norm) const;
-  StepReport Report(const Batch& batch, const Accumulated& sums) const;
-  std::vector<NamedTensor> StateTensors() const;
+  StepReport Report(const Batch& batch, const StepSums& sums) const;
+  void RestoreTiedHead(const StateTensor& t, const Tensor& whole);
+  StateTensor Spread(const ModelEntry& entry, const std::string& name, bool sharded) const;
 
   RunConfig config_;
+  RunLayout layout_;
+  Place place_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<ValidationSet> validation_;
   Transformer model_;
-  std::vector<Parameter*> parameters_;
+  std::vector<ModelEntry> whole_model_;
+  std::unique_ptr<GradientSum> gradients_;
   AdamW optimizer_;
+  Microbatches microbatches_;
   FlopCounts flops_;
-  RecomputePolicy recompute_;
+  std::vector<std::vector<int64_t>> expert_tokens_;  // of the last step, by layer with experts
   int64_t step_ = 0;
   int64_t tokens_ = 0;
 };

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "checkpoint/checkpoint_list.h"
 #include "checkpoint/save.h"
+#include "train/agreement.h"
 #include "train/exit_code.h"
 #include "train/gemm_peak.h"
 #include "train/metrics_file.h"
@@ -36,13 +37,21 @@ absl::Status WriteStatus(const absl::Status& status) {
 
 class TrainingRun {
  public:
-  explicit TrainingRun(const TrainArguments& arguments) : arguments_(arguments) {}
+  TrainingRun(const TrainArguments& arguments, World* world)
+      : arguments_(arguments), world_(world) {}
   absl::Status Run();
   bool stopped() const { return stopped_; }
 
  private:
+  bool IsFirst() const { return world_ == nullptr || world_->rank() == 0; }
+  // What only rank 0 does; all ranks learn how it went.
+  template <class Body>
+  absl::Status OnFirst(const Body& body) {
+    return Agree(world_, IsFirst() ? absl::Status(body()) : absl::OkStatus());
+  }
   absl::Status Open();
   absl::Status OpenDirectory();
+  absl::Status OpenFiles();
   absl::Status Resume();
   absl::Status CheckResume(const Checkpoint& checkpoint);
   absl::Status WriteRunFiles();
@@ -51,10 +60,13 @@ class TrainingRun {
   absl::Status StepOnce();
   absl::Status AfterStep();
   absl::Status Save();
+  absl::Status Publish(const CheckpointContents& contents, double start);
+  absl::Status WriteValidation(const std::vector<LanguageLoss>& losses);
   absl::Status ValidateNow();
   int64_t steps() const { return trainer_->config().train.steps; }
 
   const TrainArguments& arguments_;
+  World* world_;
   RunConfig config_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<RunDirectory> directory_;
@@ -70,7 +82,7 @@ class TrainingRun {
 
 absl::Status TrainingRun::Run() {
   RETURN_IF_ERROR(Open());
-  PrintStart();
+  if (IsFirst()) PrintStart();
   if (trainer_->step() >= steps()) return PrintComplete();
   CatchStopSignals();
   while (trainer_->step() < steps() && !stopped_) {
@@ -78,7 +90,7 @@ absl::Status TrainingRun::Run() {
     RETURN_IF_ERROR(AfterStep());
   }
   progress_.Finish();
-  if (stopped_) {
+  if (stopped_ && IsFirst()) {
     progress_.Print(StrCat("stopped after step ", trainer_->step(), "; continue with:\n  ",
                            arguments_.command, arguments_.resume ? "" : " --resume"));
   }
@@ -87,15 +99,30 @@ absl::Status TrainingRun::Run() {
 
 // Everything that can be wrong with the input is found before the first file is written.
 absl::Status TrainingRun::Open() {
-  ASSIGN_OR_RETURN(config_, LoadConfigWith<RunConfig>(arguments_.config, arguments_.overrides));
-  ASSIGN_OR_RETURN(trainer_, Trainer::Make(config_));
+  auto config = LoadConfigWith<RunConfig>(arguments_.config, arguments_.overrides);
+  RETURN_IF_ERROR(Agree(world_, config.status()));
+  config_ = *std::move(config);
+  auto trainer = Trainer::Make(config_, world_);
+  RETURN_IF_ERROR(Agree(world_, trainer.status()));
+  trainer_ = *std::move(trainer);
   if (arguments_.resume) {
     // A run that is there is locked before it is read; another process could be writing to it.
-    if (std::filesystem::exists(config_.run.dir + "/lock")) RETURN_IF_ERROR(OpenDirectory());
+    RETURN_IF_ERROR(OnFirst([this] {
+      return std::filesystem::exists(config_.run.dir + "/lock") ? OpenDirectory()
+                                                                : absl::OkStatus();
+    }));
     RETURN_IF_ERROR(Resume());
   }
+  RETURN_IF_ERROR(OnFirst([this] { return OpenFiles(); }));
+  const int rank = world_ != nullptr ? world_->rank() : 0;
+  RETURN_IF_ERROR(
+      Agree(world_, OpenLogFile(StrCat(config_.run.dir, "/log/rank-", rank, ".txt"))));
+  gemm_peak_ = MeasureGemmPeak();
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::OpenFiles() {
   if (directory_ == nullptr) RETURN_IF_ERROR(OpenDirectory());
-  RETURN_IF_ERROR(OpenLogFile(directory_->File("log/rank-0.txt")));
   ASSIGN_OR_RETURN(const auto cleaned, CleanTemporaries(config_.run.dir));
   for (const std::string& name : cleaned) {
     LogInfo(StrCat("removed ", name, ", left by an interrupted save"));
@@ -103,7 +130,6 @@ absl::Status TrainingRun::Open() {
   RETURN_IF_ERROR(WriteRunFiles());
   ASSIGN_OR_RETURN(metrics_,
                    MetricsFile::Open(directory_->File("metrics.jsonl"), trainer_->step()));
-  gemm_peak_ = MeasureGemmPeak();
   return absl::OkStatus();
 }
 
@@ -113,7 +139,8 @@ absl::Status TrainingRun::OpenDirectory() {
   return absl::OkStatus();
 }
 
-// A run whose checkpoints are all damaged is never started again over them.
+// A run whose checkpoints are all damaged is never started again over them. All ranks read the same
+// folder; they go back together if one of them cannot read a checkpoint.
 absl::Status TrainingRun::Resume() {
   ASSIGN_OR_RETURN(const auto entries, ListCheckpoints(config_.run.dir));
   for (int64_t newest = INT64_MAX;;) {
@@ -125,21 +152,25 @@ absl::Status TrainingRun::Resume() {
                    ": none of its checkpoints can be read, so there is nothing to continue; start "
                    "another run, or remove the folders of its checkpoints and --resume"));
       }
-      LogWarning(StrCat(latest.status().message(), ": training starts from the beginning"));
+      if (IsFirst()) {
+        LogWarning(StrCat(latest.status().message(), ": training starts from the beginning"));
+      }
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(latest.status());
-    for (const std::string& warning : latest->warnings) LogWarning(warning);
-    RETURN_IF_ERROR(CheckResume(latest->checkpoint));
-    const absl::Status restored = trainer_->RestoreState(latest->checkpoint);
+    RETURN_IF_ERROR(Agree(world_, latest.status()));
+    if (IsFirst()) {
+      for (const std::string& warning : latest->warnings) LogWarning(warning);
+    }
+    RETURN_IF_ERROR(Agree(world_, CheckResume(latest->checkpoint)));
+    const absl::Status restored = Agree(world_, trainer_->RestoreState(latest->checkpoint));
     if (restored.ok()) {
       saved_step_ = trainer_->step();
       return absl::OkStatus();
     }
     if (!absl::IsDataLoss(restored)) return restored;
-    LogWarning(StrCat(restored.message(), "; trying the checkpoint before it"));
+    if (IsFirst()) LogWarning(StrCat(restored.message(), "; trying the checkpoint before it"));
     newest = latest->checkpoint.manifest.step - 1;
-    ASSIGN_OR_RETURN(trainer_, Trainer::Make(config_));
+    ASSIGN_OR_RETURN(trainer_, Trainer::Make(config_, world_));
   }
 }
 
@@ -150,6 +181,7 @@ absl::Status TrainingRun::CheckResume(const Checkpoint& checkpoint) {
   ASSIGN_OR_RETURN(const RunConfig saved, LoadConfig<RunConfig>(tree, {.check_paths = false}));
   const ResumeChanges changes = CompareForResume(saved, trainer_->config());
   for (const ResumeChange& change : changes.honoured) {
+    if (!IsFirst()) break;
     LogInfo(StrCat("changed since the checkpoint: ", change.key, ": ", change.saved, " -> ",
                    change.wanted));
   }
@@ -183,6 +215,7 @@ void TrainingRun::PrintStart() const {
                 flops.TrainingPerToken(config.data.sequence_length) / 1e6,
                 trainer_->loader().languages().size(), gemm_peak_ / 1e9);
   std::printf("%s\n", text);
+  if (world_ != nullptr) std::printf("%s\n", Describe(trainer_->layout()).c_str());
   if (trainer_->step() > 0)
     std::printf("resumed after step %lld\n", static_cast<long long>(trainer_->step()));
   std::fflush(stdout);
@@ -190,8 +223,10 @@ void TrainingRun::PrintStart() const {
 
 // A resumed run with no step left shows how it ended, and writes nothing.
 absl::Status TrainingRun::PrintComplete() {
+  const std::vector<LanguageLoss> losses = trainer_->Validate();
+  if (!IsFirst()) return absl::OkStatus();
   std::printf("all %lld steps are done\n", static_cast<long long>(steps()));
-  std::printf("%s\n", ValidationTable(trainer_->step(), trainer_->Validate(), true).c_str());
+  std::printf("%s\n", ValidationTable(trainer_->step(), losses, true).c_str());
   return absl::OkStatus();
 }
 
@@ -202,12 +237,17 @@ absl::Status TrainingRun::StepOnce() {
   const double seconds = Now() - start;
   seconds_ += seconds;
   ++steps_timed_;
-  const StepTiming timing{seconds, gemm_peak_};
-  RETURN_IF_ERROR(
-      WriteStatus(metrics_->Write(StepMetrics(report, timing, trainer_->loader().languages()))));
+  // The peak of all ranks.
+  const int ranks = world_ != nullptr ? world_->size() : 1;
+  const StepTiming timing{seconds, gemm_peak_ * ranks};
+  RETURN_IF_ERROR(OnFirst([&] {
+    return WriteStatus(
+        metrics_->Write(StepMetrics(report, timing, trainer_->loader().languages())));
+  }));
+  if (!IsFirst()) return absl::OkStatus();
   progress_.Show(
       {report.step, steps(), report.loss, static_cast<double>(report.step_labels) / seconds,
-       report.flops / seconds / gemm_peak_, CurrentLedger(Device::kCpu).PeakTotal(),
+       report.flops / seconds / timing.gemm_peak, CurrentLedger(Device::kCpu).PeakTotal(),
        seconds_ / static_cast<double>(steps_timed_) * static_cast<double>(steps() - report.step)});
   return absl::OkStatus();
 }
@@ -220,7 +260,7 @@ absl::Status TrainingRun::AfterStep() {
   if (due(config.train.eval_interval) || (last && config.train.eval_at_end)) {
     RETURN_IF_ERROR(ValidateNow());
   }
-  stopped_ = StopSignal() != 0 && !last;
+  stopped_ = AnyRank(world_, StopSignal() != 0) && !last;
   if (due(config.checkpoint.interval) || stopped_ || (last && config.checkpoint.at_end)) {
     RETURN_IF_ERROR(Save());
   }
@@ -230,9 +270,14 @@ absl::Status TrainingRun::AfterStep() {
 absl::Status TrainingRun::Save() {
   if (saved_step_ == trainer_->step()) return absl::OkStatus();
   const double start = Now();
-  const auto path = SaveCheckpoint(config_.run.dir, trainer_->SaveState());
-  RETURN_IF_ERROR(WriteStatus(path.status()));
+  const CheckpointContents contents = trainer_->SaveState();
   saved_step_ = trainer_->step();
+  return OnFirst([&] { return Publish(contents, start); });
+}
+
+absl::Status TrainingRun::Publish(const CheckpointContents& contents, double start) {
+  const auto path = SaveCheckpoint(config_.run.dir, contents);
+  RETURN_IF_ERROR(WriteStatus(path.status()));
   progress_.Print(StrCat("saved ", *path, " in ", FormatSeconds(Now() - start)));
   const auto removed = PruneCheckpoints(config_.run.dir, trainer_->config().checkpoint.keep_last);
   RETURN_IF_ERROR(WriteStatus(removed.status()));
@@ -244,6 +289,10 @@ absl::Status TrainingRun::ValidateNow() {
   if (validated_step_ == trainer_->step()) return absl::OkStatus();
   validated_step_ = trainer_->step();
   const std::vector<LanguageLoss> losses = trainer_->Validate();
+  return OnFirst([&] { return WriteValidation(losses); });
+}
+
+absl::Status TrainingRun::WriteValidation(const std::vector<LanguageLoss>& losses) {
   for (const LanguageLoss& loss : losses) {
     RETURN_IF_ERROR(WriteStatus(metrics_->Write(ValidationMetrics(trainer_->step(), loss))));
   }
@@ -254,12 +303,13 @@ absl::Status TrainingRun::ValidateNow() {
 
 }  // namespace
 
-int RunTraining(const TrainArguments& arguments) {
-  TrainingRun run(arguments);
+int RunTraining(const TrainArguments& arguments, World* world) {
+  TrainingRun run(arguments, world);
   const absl::Status status = run.Run();
   if (!status.ok()) {
     LogErrorToFile(std::string(status.message()));
-    return ReportError(status);
+    // All ranks have the same error: one says it.
+    return world == nullptr || world->rank() == 0 ? ReportError(status) : ExitCode(status);
   }
   return run.stopped() ? kExitResumable : kExitOk;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/comm/communicator.h"
 #include "train/overrides.h"
 
 namespace choir {
@@ -16,7 +17,8 @@ struct TrainArguments {
   std::string command;  // the command line, to print how to continue
 };
 
-// Returns the exit state of the program.
-int RunTraining(const TrainArguments& arguments);
+// Returns the exit state of the program. `world` (null: one rank): all its ranks call this with the
+// same arguments; rank 0 writes the run's files and speaks.
+int RunTraining(const TrainArguments& arguments, World* world = nullptr);
 
 }  // namespace choir

@@ -132,6 +132,8 @@ class World {
   // Ranks that share this rank's host memory come in runs of this many ("a node").
   int node_size() const { return node_size_; }
   const WorldOptions& options() const { return options_; }
+  // For calls made from now on. All ranks set the same, at the same point of their work.
+  void set_options(const WorldOptions& options) { options_ = options; }
 
   // The group of `ranks` (this one among them; in the order of the group). Any two ranks ask for
   // the groups that hold both in the same order; nothing is sent. Owned by the world; the same

@@ -13,6 +13,7 @@ AxisSet Layout::axes() const {
 
 Slice LocalSlice(const Shape& shape, const Layout& layout, const Mesh& mesh, int rank) {
   Slice slice{shape, shape};
+  CHECK(mesh.Size(layout.axes()) > 0);  // which CHECKs that the grids are not mixed
   AxisSet used;
   for (int d = 0; d < kMaxDims; ++d) {
     const AxisSet axes = layout.split[static_cast<size_t>(d)];
@@ -29,6 +30,7 @@ Slice LocalSlice(const Shape& shape, const Layout& layout, const Mesh& mesh, int
 }
 
 int64_t GlobalIndex(const Shape& shape, const Slice& slice, int64_t local) {
+  CHECK(local >= 0 && local < slice.count.NumElements()) << local << " of " << slice.count;
   int64_t index = 0, stride = 1;
   for (int d = shape.rank() - 1; d >= 0; --d) {
     const int64_t n = slice.count.dim(d);

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <string>
 
 #include "parallel/mesh/mesh.h"
 #include "tensor/shape.h"
@@ -32,10 +31,11 @@ struct Slice {
   bool operator==(const Slice&) const = default;
 };
 
-// The part of a tensor of `shape` that `rank` holds. CHECKs that no axis splits two dims.
+// The part of a tensor of `shape` that `rank` holds. CHECKs that no axis splits two dims and that
+// all axes are of one grid (the parts would not tile the tensor otherwise).
 Slice LocalSlice(const Shape& shape, const Layout& layout, const Mesh& mesh, int rank);
 
-// Global row-major index of element `local` (row-major) of a slice.
+// Global row-major index of element `local` (row-major) of a slice; 0 <= local < its elements.
 int64_t GlobalIndex(const Shape& shape, const Slice& slice, int64_t local);
 
 }  // namespace choir

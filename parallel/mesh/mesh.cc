@@ -1,5 +1,7 @@
 #include "parallel/mesh/mesh.h"
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace choir {
@@ -7,14 +9,15 @@ namespace {
 
 constexpr std::array<Axis, 5> kDenseOrder = {Axis::kPipe, Axis::kReplica, Axis::kShard,
                                              Axis::kContext, Axis::kTensor};
-constexpr std::array<Axis, 4> kExpertOrder = {Axis::kPipe, Axis::kExpertData, Axis::kExpert,
-                                              Axis::kExpertTensor};
+constexpr std::array<Axis, 5> kExpertOrder = {
+    Axis::kPipe, Axis::kExpertData, Axis::kExpertContext, Axis::kExpert, Axis::kExpertTensor};
 
 }  // namespace
 
 std::string_view Name(Axis axis) {
   static constexpr std::string_view kNames[kNumAxes] = {
-      "pipe", "replica", "shard", "context", "tensor", "expert_data", "expert", "expert_tensor"};
+      "pipe",        "replica",        "shard",  "context",      "tensor",
+      "expert_data", "expert_context", "expert", "expert_tensor"};
   return kNames[static_cast<size_t>(axis)];
 }
 
@@ -29,12 +32,18 @@ std::string AxisSet::ToString() const {
   return text.empty() ? "none" : text;
 }
 
-Mesh::Mesh(const Degrees& degrees) : degrees_(degrees), expert_data_(1) {
+Mesh::Mesh(const Degrees& degrees) : degrees_(degrees) {
+  for (int degree : {degrees.pipe, degrees.replica, degrees.shard, degrees.context, degrees.tensor,
+                     degrees.expert, degrees.expert_tensor}) {
+    CHECK(degree > 0);
+  }
   const int tokens = degrees.replica * degrees.shard * degrees.context * degrees.tensor;
   const int experts = degrees.expert * degrees.expert_tensor;
-  CHECK(degrees.pipe > 0 && tokens > 0 && experts > 0);
   CHECK(tokens % experts == 0) << tokens << " ranks, " << experts << " of experts";
-  expert_data_ = tokens / experts;
+  // Ranks that share sequences are neighbours: those beyond one exchange of tokens with experts.
+  const int sharing = degrees.context * degrees.tensor;
+  expert_context_ = sharing % experts == 0 ? sharing / experts : 1;
+  expert_data_ = tokens / (experts * expert_context_);
 }
 
 int Mesh::Degree(Axis axis) const {
@@ -51,6 +60,8 @@ int Mesh::Degree(Axis axis) const {
       return degrees_.tensor;
     case Axis::kExpertData:
       return expert_data_;
+    case Axis::kExpertContext:
+      return expert_context_;
     case Axis::kExpert:
       return degrees_.expert;
     case Axis::kExpertTensor:
@@ -97,7 +108,8 @@ int Mesh::Coord(int rank, AxisSet axes) const {
 }
 
 std::vector<int> Mesh::Peers(int rank, AxisSet axes) const {
-  // The part of the rank's number that the other axes give, and the strides of `axes`.
+  CHECK(rank >= 0 && rank < size());
+  // `fixed` is what the other axes add to the rank's number.
   std::vector<int> peers = {0};
   int stride = size(), fixed = 0;
   ForEachAxis(axes, [&](Axis axis) {

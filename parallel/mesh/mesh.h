@@ -2,16 +2,19 @@
 // so that the ranks of any job can be walked in one process.
 //
 // Ranks form two grids over the same numbers, the pipeline outermost in both:
-//   dense    pipe x replica x shard x context x tensor     (attention, norms, embeddings, dense
-//   FFN) experts  pipe x expert_data x expert x expert_tensor   (weights of routed experts)
-// with replica * shard * context * tensor = expert_data * expert * expert_tensor, so the degrees of
-// attention and of experts are independent of each other (parallel folding).
+//   dense    pipe x replica x shard x context x tensor
+//            (attention, norms, embeddings, dense feed-forward)
+//   experts  pipe x expert_data x expert_context x expert x expert_tensor
+//            (weights of routed experts)
+// with replica * shard * context * tensor = expert_data * expert_context * expert * expert_tensor, so
+// the degrees of attention and of experts are independent of each other (parallel folding).
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace choir {
@@ -23,18 +26,19 @@ enum class Axis : uint8_t {
   kShard,    // other data, ZeRO's shards
   kContext,  // other tokens of the same sequences
   kTensor,   // parts of the same matrices; between blocks: other tokens
-  kExpertData,
+  kExpertData,     // other data, the same experts
+  kExpertContext,  // other tokens of the same sequences, the same experts
   kExpert,
   kExpertTensor
 };
-inline constexpr int kNumAxes = 8;
+inline constexpr int kNumAxes = 9;
 std::string_view Name(Axis axis);
 
 class AxisSet {
  public:
   constexpr AxisSet() = default;
-  constexpr AxisSet(Axis axis)
-      : bits_(static_cast<uint8_t>(1 << static_cast<int>(axis))) {}  // NOLINT
+  // Implicit, so that one axis is a set too.
+  constexpr AxisSet(Axis axis) : bits_(static_cast<uint16_t>(1 << static_cast<int>(axis))) {}
   constexpr AxisSet(std::initializer_list<Axis> axes) {
     for (Axis axis : axes) bits_ |= AxisSet(axis).bits_;
   }
@@ -50,17 +54,17 @@ class AxisSet {
  private:
   static constexpr AxisSet FromBits(int bits) {
     AxisSet set;
-    set.bits_ = static_cast<uint8_t>(bits);
+    set.bits_ = static_cast<uint16_t>(bits);
     return set;
   }
-  uint8_t bits_ = 0;
+  uint16_t bits_ = 0;
 };
 
 inline constexpr AxisSet kDataAxes{Axis::kReplica, Axis::kShard};
 inline constexpr AxisSet kDenseAxes{Axis::kPipe, Axis::kReplica, Axis::kShard, Axis::kContext,
                                     Axis::kTensor};
-inline constexpr AxisSet kExpertAxes{Axis::kPipe, Axis::kExpertData, Axis::kExpert,
-                                     Axis::kExpertTensor};
+inline constexpr AxisSet kExpertAxes{Axis::kPipe, Axis::kExpertData, Axis::kExpertContext,
+                                     Axis::kExpert, Axis::kExpertTensor};
 
 struct Degrees {
   int pipe = 1, replica = 1, shard = 1, context = 1, tensor = 1;
@@ -70,8 +74,8 @@ struct Degrees {
 
 class Mesh {
  public:
-  // CHECKs what ParallelConfig (degrees.h) has verified: expert * expert_tensor divides
-  // replica * shard * context * tensor.
+  // CHECKs what ResolveDegrees (degrees.h) has verified: every degree is positive, and
+  // expert * expert_tensor divides replica * shard * context * tensor.
   explicit Mesh(const Degrees& degrees);
 
   int size() const { return Size(kDenseAxes); }
@@ -89,7 +93,7 @@ class Mesh {
   int Degree(Axis axis) const;
 
   Degrees degrees_;
-  int expert_data_;
+  int expert_data_, expert_context_;
 };
 
 }  // namespace choir

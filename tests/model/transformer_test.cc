@@ -187,7 +187,7 @@ TEST(Transformer, InitialisationIsAFunctionOfSeedAndName) {
   twice.Initialize(1);
   other.Initialize(2);
   for (size_t i = 0; i < model.parameters().size(); ++i) {
-    const auto& [parameter, init] = model.parameters()[i];
+    const auto& [parameter, init, placement] = model.parameters()[i];
     EXPECT_TRUE(SameBits(parameter->value, twice.parameters()[i].parameter->value));
     EXPECT_EQ(SameBits(parameter->value, other.parameters()[i].parameter->value), init.ones);
     if (init.ones) continue;

@@ -5,8 +5,10 @@
 #include <cmath>
 
 #include "ops/elementwise.h"
+#include "ops/parallel_for.h"
 #include "tensor/tolerance.h"
 #include "tests/ops/op_case.h"
+#include "tests/ops/rank_threads.h"
 
 namespace choir {
 namespace {
@@ -26,6 +28,10 @@ Tensor Valid(const std::vector<float>& values, Device device) {
   return valid;
 }
 
+BalanceInput Input(const Tensor& valid, const RouterOptions& options) {
+  return {.valid = valid, .coefficient = kCoefficient, .scale = kScale, .options = options};
+}
+
 using LossFn =
     std::function<Var(Tape&, const Var& logits, const Tensor& bias, const Tensor& valid)>;
 
@@ -43,21 +49,21 @@ OpCase Case(const std::string& name, const std::vector<float>& valid, const Loss
 LossFn Sequence(ScoreFunction score, int64_t rows_per_sequence) {
   return [=](Tape& tape, const Var& x, const Tensor& bias, const Tensor& valid) {
     const RouterOptions options = Options(score);
-    return SequenceBalanceLoss(tape, Route(tape, x, bias, options), rows_per_sequence, valid,
-                               kCoefficient, options, kScale);
+    BalanceInput in = Input(valid, options);
+    in.rows_per_sequence = rows_per_sequence;
+    return SequenceBalanceLoss(tape, Route(tape, x, bias, options), in);
   };
 }
 
 LossFn Load(ScoreFunction score) {
   return [=](Tape& tape, const Var& x, const Tensor& bias, const Tensor& valid) {
     const RouterOptions options = Options(score);
-    return LoadBalanceLoss(tape, Route(tape, x, bias, options), valid, kCoefficient, options,
-                           kScale);
+    return LoadBalanceLoss(tape, Route(tape, x, bias, options), Input(valid, options));
   };
 }
 
 Var ZLoss(Tape& tape, const Var& x, const Tensor&, const Tensor& valid) {
-  return RouterZLoss(tape, x, valid, kCoefficient, kScale);
+  return RouterZLoss(tape, x, Input(valid, {}));
 }
 
 TEST(SequenceBalanceLoss, OpCase) {
@@ -79,7 +85,9 @@ TEST(SequenceBalanceLoss, BesideTheWeights) {
   op.run = [](Tape& tape, OpArguments& in) {
     const RouterOptions options = Options(ScoreFunction::kSigmoid);
     const Routing routing = Route(tape, in.var(0), in.tensor(1), options);
-    Var loss = SequenceBalanceLoss(tape, routing, kRows, {}, kCoefficient, options, kScale);
+    BalanceInput input = Input({}, options);
+    input.rows_per_sequence = kRows;
+    Var loss = SequenceBalanceLoss(tape, routing, input);
     return std::vector<Var>{loss, routing.weights};
   };
   CheckOpCase(op);
@@ -142,9 +150,9 @@ TEST(BalanceLoss, AgainstThePlainDefinitions) {
   const auto routed = routing.indices.tensor().span<int32_t>();
   in.choices.assign(routed.begin(), routed.end());
   const double load = kCoefficient * kScale * PlainBalance(in, 0, kTokens);
-  EXPECT_NEAR(
-      ScalarValue(LoadBalanceLoss(tape, routing, valid, kCoefficient, options, kScale).tensor()),
-      load, bound * load);
+  BalanceInput input = Input(valid, options);
+  input.rows_per_sequence = kPerSequence;
+  EXPECT_NEAR(ScalarValue(LoadBalanceLoss(tape, routing, input).tensor()), load, bound * load);
 
   const Tensor raw = ChooseExperts(scores, {}, {.experts = kExperts, .top_k = options.top_k});
   in.choices.assign(raw.span<int32_t>().begin(), raw.span<int32_t>().end());
@@ -154,10 +162,8 @@ TEST(BalanceLoss, AgainstThePlainDefinitions) {
     sequence += PlainBalance(in, q * kPerSequence, (q + 1) * kPerSequence);
   }
   sequence *= kCoefficient * kScale / double(kTokens / kPerSequence);
-  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, kPerSequence, valid, kCoefficient,
-                                              options, kScale)
-                              .tensor()),
-              sequence, bound * sequence);
+  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, input).tensor()), sequence,
+              bound * sequence);
 }
 
 TEST(BalanceLoss, EvenLoadGivesOne) {
@@ -168,9 +174,9 @@ TEST(BalanceLoss, EvenLoadGivesOne) {
   Tape tape;
   const Routing routing = Route(tape, tape.Input(logits, true), {}, options);
   const double bound = ErrorBound(DType::kF32, kExperts);
-  EXPECT_NEAR(ScalarValue(LoadBalanceLoss(tape, routing, {}, 1, options).tensor()), 1, bound);
-  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, kExperts, {}, 1, options).tensor()), 1,
-              bound);
+  const BalanceInput input{.options = options, .rows_per_sequence = kExperts};
+  EXPECT_NEAR(ScalarValue(LoadBalanceLoss(tape, routing, input).tensor()), 1, bound);
+  EXPECT_NEAR(ScalarValue(SequenceBalanceLoss(tape, routing, input).tensor()), 1, bound);
 }
 
 TEST(RouterZLoss, AgainstThePlainDefinition) {
@@ -180,8 +186,9 @@ TEST(RouterZLoss, AgainstThePlainDefinition) {
   Var logits = tape.Input(Tensor::From<float>({3, 3}, x));
   const double first = std::log(1 + std::exp(1) + std::exp(2)), second = 300 + std::log(3);
   const double expected = 0.5 * (first * first + second * second) / 2;
-  EXPECT_NEAR(ScalarValue(RouterZLoss(tape, logits, Valid(valid, Device::kCpu), 0.25, 2).tensor()),
-              expected, ErrorBound(DType::kF32, 3) * expected);
+  const BalanceInput input{.valid = Valid(valid, Device::kCpu), .coefficient = 0.25, .scale = 2};
+  EXPECT_NEAR(ScalarValue(RouterZLoss(tape, logits, input).tensor()), expected,
+              ErrorBound(DType::kF32, 3) * expected);
 }
 
 TEST(BalanceLoss, NothingValidIsZero) {
@@ -189,10 +196,94 @@ TEST(BalanceLoss, NothingValidIsZero) {
   Tape tape;
   Var logits = tape.Input(Tensor::Zeros({2, kExperts}, {}), true);
   const Routing routing = Route(tape, logits, {}, options);
-  const Tensor none = Valid({0, 0}, Device::kCpu);
-  EXPECT_EQ(ScalarValue(LoadBalanceLoss(tape, routing, none, 1, options).tensor()), 0);
-  EXPECT_EQ(ScalarValue(SequenceBalanceLoss(tape, routing, 1, none, 1, options).tensor()), 0);
-  EXPECT_EQ(ScalarValue(RouterZLoss(tape, logits, none, 1).tensor()), 0);
+  const BalanceInput none{
+      .valid = Valid({0, 0}, Device::kCpu), .options = options, .rows_per_sequence = 1};
+  EXPECT_EQ(ScalarValue(LoadBalanceLoss(tape, routing, none).tensor()), 0);
+  EXPECT_EQ(ScalarValue(SequenceBalanceLoss(tape, routing, none).tensor()), 0);
+  EXPECT_EQ(ScalarValue(RouterZLoss(tape, logits, none).tensor()), 0);
+}
+
+struct Losses {
+  std::vector<double> values;   // sequence, load, z
+  std::vector<Tensor> dlogits;  // of each loss
+  int calls = 0;
+};
+
+// All three losses of rows [begin, end) of `logits`, of which padding is every fifth row.
+Losses RunRows(const Tensor& logits, std::pair<int64_t, int64_t> range, int64_t rows_per_sequence,
+               ThreadGroup* group) {
+  const auto [begin, end] = range;
+  std::vector<float> valid;
+  for (int64_t t = begin; t < end; ++t) valid.push_back(t % 5 == 2 ? 0 : 1);
+  Tensor bias = RandomFloats({kExperts}, "bias");
+  const RouterOptions options = Options(ScoreFunction::kSigmoid);
+  BalanceInput in = Input(Tensor::From<float>({end - begin}, valid), options);
+  in.rows_per_sequence = rows_per_sequence;
+  in.first_row = begin;
+  in.total_rows = logits.dim(0);
+  in.token_group = group;
+  Losses losses;
+  for (int which = 0; which < 3; ++which) {
+    Tape tape;
+    Var x = tape.Input(logits.Rows(begin, end - begin), true);
+    const Routing routing = Route(tape, x, bias, options);
+    Var loss = which == 0   ? SequenceBalanceLoss(tape, routing, in)
+               : which == 1 ? LoadBalanceLoss(tape, routing, in)
+                            : RouterZLoss(tape, x, in);
+    losses.values.push_back(ScalarValue(loss.tensor()));
+    tape.RunBackward(loss, ScalarTensor(1, {}));
+    losses.dlogits.push_back(x.grad()->grad);
+  }
+  if (group != nullptr) losses.calls = group->calls();
+  return losses;
+}
+
+// Sequences are cut anywhere; ranks may have parts of one or of several, or no row at all. All
+// gradients have the bits of one rank, on any number of ranks.
+TEST(BalanceLoss, TokensSpreadOverRanks) {
+  for (const auto& [rows, rows_per_sequence] :
+       {std::pair<int64_t, int64_t>(37, 37), std::pair<int64_t, int64_t>(36, 12),
+        std::pair<int64_t, int64_t>(6, 3)}) {
+    const Tensor logits = RandomFloats({rows, kExperts}, "logits");
+    const Losses whole = RunRows(logits, {0, rows}, rows_per_sequence, nullptr);
+    for (int ranks : {2, 3, 4, 8}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks, rows: " + std::to_string(rows));
+      std::vector<Losses> parts(static_cast<size_t>(ranks));
+      SetNumThreads(1);
+      RunRanks(ranks,
+               [&, rows = rows, per_sequence = rows_per_sequence](int r, ThreadGroup& group) {
+                 parts[static_cast<size_t>(r)] =
+                     RunRows(logits, {PieceBegin(rows, ranks, r), PieceBegin(rows, ranks, r + 1)},
+                             per_sequence, &group);
+               });
+      SetNumThreads(0);
+      for (size_t i = 0; i < 3; ++i) {
+        std::vector<Tensor> gradients;
+        double sum = 0;
+        for (const Losses& part : parts) {
+          gradients.push_back(part.dlogits[i]);
+          sum += part.values[i];
+          EXPECT_EQ(part.calls, 3);
+        }
+        ExpectSameBits(JoinRows(gradients), whole.dlogits[i]);
+        EXPECT_NEAR(sum, whole.values[i],
+                    ErrorBound(DType::kF32, rows * kExperts) * whole.values[i]);
+      }
+    }
+  }
+}
+
+TEST(BalanceLossDeathTest, RowsThatAreNotInTheMicrobatch) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Tape tape;
+  Var logits = tape.Input(Tensor::Zeros({4, kExperts}, {}));
+  EXPECT_DEATH(RouterZLoss(tape, logits, {.first_row = 3, .total_rows = 6}),
+               "4 rows from 3 on of 6");
+  const Routing routing = Route(tape, logits, {}, Options(ScoreFunction::kSigmoid));
+  BalanceInput in = Input({}, Options(ScoreFunction::kSigmoid));
+  EXPECT_DEATH(SequenceBalanceLoss(tape, routing, in), "0 rows in a sequence");
+  in.rows_per_sequence = 3;
+  EXPECT_DEATH(SequenceBalanceLoss(tape, routing, in), "4 rows in sequences of 3");
 }
 
 }  // namespace

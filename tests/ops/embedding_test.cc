@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "tensor/tolerance.h"
 #include "tests/ops/op_case.h"
+#include "tests/ops/rank_threads.h"
 
 namespace choir {
 namespace {
@@ -63,6 +65,77 @@ TEST(Embedding, ScatterAgainstThePlainLoop) {
   for (size_t i = 0; i < expected.size(); ++i) {
     ASSERT_EQ(static_cast<double>(table.grad.data<float>()[i]), expected[i]) << i;
   }
+}
+
+constexpr int64_t kVocabulary = 1030, kTokens = 37, kWidth = 19;
+
+// Some tokens several times, in several leaves and on several ranks.
+Tensor ManyTokens() {
+  std::vector<int32_t> tokens;
+  for (int32_t t = 0; t < kTokens; ++t) tokens.push_back(t % 3 == 0 ? 600 : t * 311 % 1030);
+  return Tensor::From<int32_t>({kTokens}, tokens);
+}
+
+// Every part gives the rows of its own tokens, and the gradient of its own rows of the table.
+TEST(Embedding, PartsOfTheTable) {
+  const Tensor tokens = ManyTokens(), table = RandomFloats({kVocabulary, kWidth}, "table");
+  const Tensor dy = RandomFloats({kTokens, kWidth}, "dy");
+  for (bool invariant : {false, true}) {
+    auto run = [&](int64_t first, int64_t end, Tensor& y) {
+      Parameter part = FloatParameter(table.Rows(first, end - first).Clone(),
+                                      invariant ? OneMicrobatch() : nullptr);
+      Tape tape;
+      if (invariant) PartOfTokens(kTokens, 1, 0).SetUp(tape);
+      const EmbeddingOptions options{.first_row = first, .vocabulary = kVocabulary};
+      const Var out = Embedding(tape, tokens, part, options);
+      y = out.tensor();
+      tape.RunBackward(out, dy);
+      EXPECT_EQ(part.pending, 0);
+      return invariant ? JoinNodes(part.tree->Take()) : part.grad;
+    };
+    Tensor whole_y;
+    const Tensor whole = run(0, kVocabulary, whole_y);
+    for (int ranks : {2, 3, 4, 8}) {
+      std::vector<Tensor> grads;
+      Tensor sum = Tensor::Zeros({kTokens, kWidth}, {});
+      for (int r = 0; r < ranks; ++r) {
+        Tensor y;
+        grads.push_back(
+            run(PieceBegin(kVocabulary, ranks, r), PieceBegin(kVocabulary, ranks, r + 1), y));
+        AddInto(sum, y);
+      }
+      ExpectSameBits(sum, whole_y);
+      ExpectSameBits(JoinRows(grads), whole);
+    }
+  }
+}
+
+TEST(Embedding, LeavesOfTokens) {
+  const Tensor tokens = ManyTokens(), dy = RandomFloats({kTokens, kWidth}, "dy");
+  const Tensor value = RandomFloats({kVocabulary, kWidth}, "table");
+  const Tensor gradient = ExpectSameOnAnyTokens(kTokens, [&](const TokenPart& part) {
+    Parameter table = FloatParameter(value, OneMicrobatch());
+    Tape tape;
+    part.SetUp(tape);
+    const Var y = Embedding(tape, part.Of(tokens), table);
+    tape.RunBackward(y, part.Of(dy));
+    return TokenResult{{y.tensor()}, table.tree->Take()};
+  });
+  Parameter table = FloatParameter(value, nullptr);
+  Tape tape;
+  tape.RunBackward(Embedding(tape, tokens, table), dy);
+  ExpectWithin(gradient, table.grad, ErrorBound(DType::kF32, kTokens));
+}
+
+TEST(EmbeddingDeathTest, PartOutsideOfTheVocabulary) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Parameter table = FloatParameter(Tensor::Zeros({4, 2}, {}), nullptr);
+  Tape tape(false);
+  const std::vector<int32_t> tokens = {1, 9};
+  const Tensor ids = Tensor::From<int32_t>({2}, tokens);
+  EXPECT_DEATH(Embedding(tape, ids, table, {.first_row = 3, .vocabulary = 6}), "row 3 of 6");
+  EXPECT_DEATH(Embedding(tape, ids, table, {.first_row = 3, .vocabulary = 7}),
+               "token 9 at 1 is outside of a vocabulary of 7");
 }
 
 TEST(EmbeddingDeathTest, TokenOutsideOfTheVocabulary) {

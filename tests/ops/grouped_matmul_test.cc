@@ -7,13 +7,33 @@
 namespace choir {
 namespace {
 
+// For rows sorted by expert: the i-th eighth of each expert's rows belongs to leaf i.
+std::shared_ptr<const GroupedLeaves> EighthsOf(const std::vector<int32_t>& offsets) {
+  auto leaves = std::make_shared<GroupedLeaves>();
+  leaves->experts = static_cast<int64_t>(offsets.size()) - 1;
+  for (int64_t i = 0; i < kVirtualPieces; ++i) {
+    leaves->index.push_back(i);
+    for (size_t e = 0; e + 1 < offsets.size(); ++e) {
+      const int64_t rows = offsets[e + 1] - offsets[e];
+      for (int64_t end : {i, i + 1}) {
+        leaves->bounds.push_back(offsets[e] +
+                                 static_cast<int32_t>(PieceBegin(rows, kVirtualPieces, end)));
+      }
+    }
+  }
+  return leaves;
+}
+
 OpCase Case(const std::string& name, Shape w, std::vector<int32_t> offsets) {
   return {name,
           {{.shape = {offsets.back(), w.dim(-1)}},
            {.shape = w, .parameter = true},
            {.shape = {w.dim(0) + 1}, .integers = offsets}},
-          [](Tape& tape, OpArguments& in) {
-            return std::vector<Var>{GroupedLinear(tape, in.var(0), in.parameter(1), in.tensor(2))};
+          [offsets](Tape& tape, OpArguments& in) {
+            GroupedOptions options;
+            if (tape.rows() != nullptr) options.leaves = EighthsOf(offsets);
+            return std::vector<Var>{
+                GroupedLinear(tape, in.var(0), in.parameter(1), in.tensor(2), options)};
           },
           w.NumElements()};
 }
@@ -34,6 +54,22 @@ TEST(GroupedLinear, WithoutInputGradient) {
   OpCase op = Case("grouped_no_dx", {2, 3, 4}, {0, 4, 7});
   op.inputs[0].wants_grad = false;
   CheckOpCase(op);
+}
+
+TEST(GroupedLinearInvariant, UnevenExperts) {
+  CheckInvariantOpCase(Case("grouped", {3, 4, 7}, {0, 2, 3, 20}), 20);
+}
+TEST(GroupedLinearInvariant, EmptyExperts) {
+  CheckInvariantOpCase(Case("grouped_empty", {5, 3, 4}, {0, 0, 4, 4, 6, 6}), 6);
+}
+TEST(GroupedLinearInvariant, AllRowsToOneExpert) {
+  CheckInvariantOpCase(Case("grouped_one", {3, 5, 4}, {0, 0, 8, 8}), 8);
+}
+TEST(GroupedLinearInvariant, WeightsOfFourDims) {
+  CheckInvariantOpCase(Case("grouped_4d", {2, 3, 2, 5}, {0, 4, 7}), 7);
+}
+TEST(GroupedLinearInvariant, WithoutLeaves) {
+  CheckInvariantOpCase(Case("grouped_whole", {2, 4, 5}, {0, 4, 7}), 0);
 }
 
 // Enough rows and outputs for every kind of tile; integers, so that sums are exact in any order.

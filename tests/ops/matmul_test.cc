@@ -9,33 +9,59 @@
 namespace choir {
 namespace {
 
-TEST(Linear, OpCase) {
-  CheckOpCase({"linear",
-               {{{5, 7}}, {.shape = {4, 7}, .parameter = true}},
-               [](Tape& tape, OpArguments& in) {
-                 return std::vector<Var>{Linear(tape, in.var(0), in.parameter(1))};
-               },
-               7});
+OpCase LinearCase() {
+  return {"linear",
+          {{{5, 7}}, {.shape = {4, 7}, .parameter = true}},
+          [](Tape& tape, OpArguments& in) {
+            return std::vector<Var>{Linear(tape, in.var(0), in.parameter(1))};
+          },
+          7};
 }
 
-TEST(Linear, WeightsOfManyDims) {
-  CheckOpCase({"linear_3d",
-               {{{3, 6}}, {.shape = {2, 3, 6}, .parameter = true}},
-               [](Tape& tape, OpArguments& in) {
-                 return std::vector<Var>{Linear(tape, in.var(0), in.parameter(1))};
-               },
-               6});
+OpCase ManyDimsCase() {
+  return {"linear_3d",
+          {{{3, 6}}, {.shape = {2, 3, 6}, .parameter = true}},
+          [](Tape& tape, OpArguments& in) {
+            return std::vector<Var>{Linear(tape, in.var(0), in.parameter(1))};
+          },
+          6};
 }
 
-TEST(Linear, TiedWeightUsedTwice) {
-  CheckOpCase({"linear_tied",
-               {{{3, 5}}, {.shape = {5, 5}, .parameter = true}},
-               [](Tape& tape, OpArguments& in) {
-                 Var y = Linear(tape, in.var(0), in.parameter(1));
-                 return std::vector<Var>{Linear(tape, y, in.parameter(1))};
-               },
-               25});
+OpCase TiedCase() {
+  return {"linear_tied",
+          {{{3, 5}}, {.shape = {5, 5}, .parameter = true}},
+          [](Tape& tape, OpArguments& in) {
+            Var y = Linear(tape, in.var(0), in.parameter(1));
+            return std::vector<Var>{Linear(tape, y, in.parameter(1))};
+          },
+          25};
 }
+
+SumPieces Pieces(int64_t n, int64_t pieces) {
+  std::vector<int64_t> bounds;
+  for (int64_t i = 0; i <= pieces; ++i) bounds.push_back(PieceBegin(n, pieces, i));
+  return std::make_shared<const std::vector<int64_t>>(std::move(bounds));
+}
+
+OpCase PiecesCase() {
+  return {"linear_pieces",
+          {{{11, 19}}, {.shape = {3, 7, 19}, .parameter = true}},
+          [](Tape& tape, OpArguments& in) {
+            const LinearOptions options{"pieces", Pieces(19, 8), Pieces(21, 4)};
+            return std::vector<Var>{Linear(tape, in.var(0), in.parameter(1), options)};
+          },
+          21};
+}
+
+TEST(Linear, OpCase) { CheckOpCase(LinearCase()); }
+TEST(Linear, WeightsOfManyDims) { CheckOpCase(ManyDimsCase()); }
+TEST(Linear, TiedWeightUsedTwice) { CheckOpCase(TiedCase()); }
+TEST(Linear, PiecesChangeNothingInFastMode) { CheckOpCase(PiecesCase()); }
+
+TEST(LinearInvariant, OpCase) { CheckInvariantOpCase(LinearCase(), 5); }
+TEST(LinearInvariant, WeightsOfManyDims) { CheckInvariantOpCase(ManyDimsCase(), 3); }
+TEST(LinearInvariant, TiedWeightUsedTwice) { CheckInvariantOpCase(TiedCase(), 0); }
+TEST(LinearInvariant, Pieces) { CheckInvariantOpCase(PiecesCase(), 11); }
 
 TEST(Add, OpCase) {
   CheckOpCase({"add", {{{4, 3}}, {{4, 3}}}, [](Tape& tape, OpArguments& in) {

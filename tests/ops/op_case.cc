@@ -65,7 +65,18 @@ struct Mode {
   bool differentiate = true;
   bool recompute = false;
   bool defer = false;
+  Numerics numerics = Numerics::kFast;
+  int64_t rows = 0;  // of tokens, where gradients are summed by trees
 };
+
+std::shared_ptr<const RowLeaves> LeavesOf(int64_t rows) {
+  auto leaves = std::make_shared<RowLeaves>();
+  for (int64_t i = 0; i <= kVirtualPieces; ++i) {
+    if (i < kVirtualPieces) leaves->index.push_back(i);
+    leaves->bounds.push_back(PieceBegin(rows, kVirtualPieces, i));
+  }
+  return leaves;
+}
 
 struct Outcome {
   std::vector<Shape> shapes;
@@ -89,6 +100,9 @@ OpArguments MakeArguments(const OpCase& op, const Values& values, const Mode& mo
       p.name = op.name + "." + std::to_string(i);
       p.value = arguments.tensors.back();
       p.grad = Tensor::Zeros(p.value.shape(), mode.options);
+      if (mode.rows > 0) {
+        p.tree = std::make_shared<GradTree>(std::make_shared<LeafTree>(1, kVirtualPieces));
+      }
     } else if (input.integers.empty()) {
       arguments.vars.back() = tape.Input(arguments.tensors.back(), input.wants_grad);
     }
@@ -112,12 +126,21 @@ void Differentiate(const OpCase& op, Tape& tape, const std::vector<Var>& outputs
   for (auto& run : queue) run();
 }
 
+Tensor GradientOf(const Parameter& parameter) {
+  if (parameter.tree == nullptr) return parameter.grad;
+  std::vector<GradTree::Node> nodes = parameter.tree->Take();
+  CHECK(nodes.size() == 1 && nodes[0].level == 0) << parameter.name << " " << nodes.size();
+  return nodes[0].sum;
+}
+
 Outcome RunCase(const OpCase& op, const Values& values, const Mode& mode) {
   MemoryLedger ledger;
   ScopedLedger scoped(mode.options.device, ledger);
   Outcome outcome;
   {
     Tape tape;
+    tape.SetNumerics(mode.numerics);
+    if (mode.rows > 0) tape.SetRows(LeavesOf(mode.rows));
     if (mode.recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
     OpArguments arguments = MakeArguments(op, values, mode, tape);
     const bool meta = mode.options.device == Device::kMeta;
@@ -138,7 +161,7 @@ Outcome RunCase(const OpCase& op, const Values& values, const Mode& mode) {
       if (meta || !mode.differentiate) continue;
       if (op.inputs[i].parameter) {
         EXPECT_EQ(arguments.parameter(static_cast<int>(i)).pending, 0);
-        outcome.gradients.back() = ToDoubles(arguments.parameter(static_cast<int>(i)).grad);
+        outcome.gradients.back() = ToDoubles(GradientOf(arguments.parameter(static_cast<int>(i))));
       } else if (arguments.vars[i].defined() && arguments.vars[i].grad() != nullptr &&
                  arguments.vars[i].grad()->grad.defined()) {
         outcome.gradients.back() = ToDoubles(arguments.vars[i].grad()->grad);
@@ -206,13 +229,8 @@ void ExpectSameBits(const Outcome& a, const Outcome& b) {
   EXPECT_EQ(a.gradients, b.gradients);
 }
 
-}  // namespace
-
-void CheckOpCase(const OpCase& op) {
-  SCOPED_TRACE(op.name);
-  CheckFiniteDifferences(op);
-  const Values values = MakeValues(op);
-  Mode mode{{DType::kF32, Device::kCpu, MemoryCategory::kActivations}};
+// All that must hold in one mode (its device: CPU, float32).
+void CheckMode(const OpCase& op, const Values& values, const Mode& mode) {
   const Outcome kept = RunCase(op, values, mode);
   {
     SCOPED_TRACE("float32 against float64");
@@ -247,6 +265,28 @@ void CheckOpCase(const OpCase& op) {
   const Outcome planned = RunCase(op, values, meta);
   EXPECT_EQ(planned.shapes, kept.shapes);
   EXPECT_EQ(planned.peak_bytes, kept.peak_bytes);
+}
+
+}  // namespace
+
+void CheckOpCase(const OpCase& op) {
+  SCOPED_TRACE(op.name);
+  CheckFiniteDifferences(op);
+  CheckMode(op, MakeValues(op), Mode{{DType::kF32, Device::kCpu, MemoryCategory::kActivations}});
+}
+
+void CheckInvariantOpCase(const OpCase& op, int64_t rows) {
+  SCOPED_TRACE(op.name + ", invariant");
+  const Values values = MakeValues(op);
+  Mode mode{{DType::kF32, Device::kCpu, MemoryCategory::kActivations}};
+  const Outcome fast = RunCase(op, values, mode);
+  mode.numerics = Numerics::kInvariant;
+  mode.rows = rows;
+  const Outcome invariant = RunCase(op, values, mode);
+  const double bound = ErrorBound(DType::kF32, op.reduction);
+  ExpectNear(invariant.outputs, fast.outputs, bound, "output");
+  ExpectNear(invariant.gradients, fast.gradients, bound, "gradient of input");
+  CheckMode(op, values, mode);
 }
 
 }  // namespace choir

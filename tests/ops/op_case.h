@@ -46,4 +46,9 @@ struct OpCase {
 // and three: the same bits. Weight gradients deferred: the same bits.
 void CheckOpCase(const OpCase& op);
 
+// With invariant numerics: within ErrorBound of the fast mode, and every check above but finite
+// differences. `rows` > 0: the tape's rows are that many, cut into kVirtualPieces leaves, and every
+// parameter's gradient is the root of a tree; 0: parameters have no trees.
+void CheckInvariantOpCase(const OpCase& op, int64_t rows);
+
 }  // namespace choir

@@ -5,6 +5,7 @@
 #include "tensor/tolerance.h"
 #include "tests/ops/attention_twin.h"
 #include "tests/ops/op_case.h"
+#include "tests/ops/rank_threads.h"
 
 namespace choir {
 namespace {
@@ -116,6 +117,100 @@ TEST(AddRmsNorm, NormedComesBackFromSumAlone) {
   normed.Get();
   EXPECT_EQ(tape.recomputed(), 1);
   EXPECT_EQ(delta_runs, 1);
+}
+
+// 1000 rows: leaves of 125, which are not whole blocks.
+TEST(RmsNorm, LeavesOfTokens) {
+  for (int64_t rows : {int64_t{5}, int64_t{37}, int64_t{1000}}) {
+    const Tensor x = RandomFloats({rows, 21}, "x"), dy = RandomFloats({rows, 21}, "dy");
+    const Tensor weight = RandomFloats({21}, "w");
+    const Tensor gradient = ExpectSameOnAnyTokens(rows, [&](const TokenPart& part) {
+      Parameter w = FloatParameter(weight, OneMicrobatch());
+      Tape tape;
+      part.SetUp(tape);
+      Var in = tape.Input(part.Of(x), true);
+      Var y = RmsNorm(tape, in, w, kEps);
+      tape.RunBackward(y, part.Of(dy));
+      return TokenResult{{y.tensor(), in.grad()->grad}, w.tree->Take()};
+    });
+    Parameter w = FloatParameter(weight, nullptr);
+    Tape tape;
+    Var y = RmsNorm(tape, tape.Input(x, true), w, kEps);
+    tape.RunBackward(y, dy);
+    ExpectWithin(gradient, w.grad, 2 * ErrorBound(DType::kF32, rows));
+  }
+}
+
+TEST(AddRmsNorm, LeavesOfTokens) {
+  constexpr int64_t kRows = 150;
+  const Tensor x = RandomFloats({kRows, 9}, "x"), delta = RandomFloats({kRows, 9}, "delta");
+  const Tensor dsum = RandomFloats({kRows, 9}, "dsum"), dnormed = RandomFloats({kRows, 9}, "dn");
+  const Tensor weight = RandomFloats({9}, "w");
+  for (bool normed : {true, false}) {
+    const Tensor gradient = ExpectSameOnAnyTokens(kRows, [&](const TokenPart& part) {
+      Parameter w = FloatParameter(weight, OneMicrobatch());
+      Tape tape;
+      part.SetUp(tape);
+      Var in = tape.Input(part.Of(x), true);
+      const AddNormResult r = AddRmsNorm(tape, in, tape.Input(part.Of(delta)), w, kEps);
+      std::vector<Var> outputs = {r.sum};
+      std::vector<Tensor> seeds = {part.Of(dsum)};
+      if (normed) {
+        outputs.push_back(r.normed);
+        seeds.push_back(part.Of(dnormed));
+      }
+      tape.RunBackward(outputs, seeds);
+      return TokenResult{{r.sum.tensor(), r.normed.tensor(), in.grad()->grad}, w.tree->Take()};
+    });
+    EXPECT_EQ(SumOfSquares(gradient) > 0, normed);
+  }
+}
+
+OpCase AddedCase(const std::string& name, std::function<std::vector<Var>(AddNormResult)> outputs) {
+  return {"add_rms_norm/" + name,
+          {{{70, 19}}, {.shape = {19}, .parameter = true, .offset = 1}},
+          [outputs](Tape& tape, OpArguments& in) {
+            return outputs(AddRmsNorm(tape, in.var(0), Var(), in.parameter(1), kEps));
+          },
+          19 + 70};
+}
+
+TEST(AddRmsNorm, AlreadyAddedOpCases) {
+  CheckOpCase(AddedCase("added", [](AddNormResult r) {
+    return std::vector<Var>{r.sum, r.normed};
+  }));
+  CheckOpCase(AddedCase("added_sum", [](AddNormResult r) { return std::vector<Var>{r.sum}; }));
+  CheckOpCase(AddedCase("added_norm", [](AddNormResult r) { return std::vector<Var>{r.normed}; }));
+}
+
+// As where a pipeline is cut: one stage adds and sends the sum, the next one norms it.
+TEST(AddRmsNorm, AddedElsewhereIsTheSameBits) {
+  constexpr int64_t kRows = 150, kWidth = 21;
+  const Tensor x = RandomFloats({kRows, kWidth}, "x"), delta = RandomFloats({kRows, kWidth}, "d");
+  const Tensor dsum = RandomFloats({kRows, kWidth}, "ds"), dn = RandomFloats({kRows, kWidth}, "dn");
+  for (int reached = 1; reached < 4; ++reached) {
+    for (bool invariant : {false, true}) {
+      auto run = [&](const Tensor& a, const Tensor& b) {
+        Parameter w =
+            FloatParameter(RandomFloats({kWidth}, "w"), invariant ? OneMicrobatch() : nullptr);
+        Tape tape;
+        if (invariant) PartOfTokens(kRows, 1, 0).SetUp(tape);
+        Var in = tape.Input(a, true);
+        const AddNormResult r = AddRmsNorm(tape, in, b.defined() ? tape.Input(b) : Var(), w, kEps);
+        EXPECT_EQ(r.sum.tensor().SharesStorageWith(a), !b.defined());
+        std::vector<Var> outputs;
+        std::vector<Tensor> seeds;
+        if (reached & 1) outputs.push_back(r.sum), seeds.push_back(dsum);
+        if (reached & 2) outputs.push_back(r.normed), seeds.push_back(dn);
+        tape.RunBackward(outputs, seeds);
+        return std::vector<Tensor>{r.sum.tensor(), r.normed.tensor(), in.grad()->grad,
+                                   invariant ? JoinNodes(w.tree->Take()) : w.grad};
+      };
+      const std::vector<Tensor> fused = run(x, delta);
+      const std::vector<Tensor> added = run(fused[0], Tensor());
+      for (size_t i = 0; i < fused.size(); ++i) ExpectSameBits(added[i], fused[i]);
+    }
+  }
 }
 
 TEST(AddColumnSums, AddsInDouble) {

@@ -8,6 +8,7 @@
 #include "tensor/tolerance.h"
 #include "tests/ops/attention_twin.h"
 #include "tests/ops/op_case.h"
+#include "tests/ops/rank_threads.h"
 
 namespace choir {
 namespace {
@@ -142,6 +143,114 @@ TEST(PrepareQkv, StylesDifferByAPermutationOfDims) {
   for (int64_t i = 0; i < a.NumElements(); ++i) {
     EXPECT_DOUBLE_EQ(a.data<double>()[i], b.data<double>()[i / 8 * 8 + position(i % 8)]);
   }
+}
+
+// Groups [begin, end) of [T, G, R + 2, D].
+Tensor Groups(const Tensor& qkv, int64_t begin, int64_t end) {
+  const int64_t group = qkv.dim(2) * qkv.dim(3);
+  Tensor part = Tensor::Empty(qkv.shape().With(1, end - begin), {});
+  for (int64_t t = 0; t < qkv.dim(0); ++t) {
+    std::copy_n(qkv.data<float>() + (t * qkv.dim(1) + begin) * group, (end - begin) * group,
+                part.data<float>() + t * (end - begin) * group);
+  }
+  return part;
+}
+
+struct QkvParts {
+  std::vector<Tensor> y, dx;  // by part of the groups, then of the tokens
+  std::vector<GradTree::Node> dq, dk;
+};
+
+constexpr int64_t kTokens = 37;
+
+// Runs 3 groups dealt to `head_ranks`, tokens dealt to `token_ranks`.
+QkvParts RunParts(const Tensor& qkv, const Tensor& dy, int head_ranks, int token_ranks) {
+  const Tensor wq = RandomFloats({qkv.dim(3)}, "wq"), wk = RandomFloats({qkv.dim(3)}, "wk");
+  std::vector<int32_t> positions;
+  for (int32_t t = 0; t < kTokens; ++t) positions.push_back(t * 5 % 31);
+  const Tensor all_positions = IntTensor(positions);
+  const RotaryTable table({.dims = 6});
+  QkvParts parts;
+  for (int h = 0; h < head_ranks; ++h) {
+    const PiecePart groups = PartOfPieces(qkv.dim(1), head_ranks, h);
+    for (int r = 0; r < token_ranks; ++r) {
+      const TokenPart tokens = PartOfTokens(kTokens, token_ranks, r);
+      Parameter q = FloatParameter(wq, OneMicrobatch(kVirtualPieces * kVirtualPieces));
+      Parameter k = FloatParameter(wk, OneMicrobatch(kVirtualPieces * kVirtualPieces));
+      Tape tape;
+      tokens.SetUp(tape);
+      Var x = tape.Input(Groups(tokens.Of(qkv), groups.begin, groups.end), true);
+      const QkvOptions options{.group_pieces = groups.pieces,
+                               .first_piece = groups.first_piece,
+                               .token_leaves = kVirtualPieces};
+      Var y = PrepareQkv(tape, x, {&q, &k, 1e-5}, table, tokens.Of(all_positions), options);
+      tape.RunBackward(y, Groups(tokens.Of(dy), groups.begin, groups.end));
+      EXPECT_EQ(q.pending + k.pending, 0);
+      parts.y.push_back(y.tensor());
+      parts.dx.push_back(x.grad()->grad);
+      for (auto& node : q.tree->Take()) parts.dq.push_back(node);
+      for (auto& node : k.tree->Take()) parts.dk.push_back(node);
+    }
+  }
+  return parts;
+}
+
+TEST(PrepareQkv, PartsOfGroupsAndTokens) {
+  for (int64_t groups : {int64_t{3}, int64_t{8}}) {
+    const Tensor qkv = RandomFloats({kTokens, groups, 4, 11}, "qkv");
+    const Tensor dy = RandomFloats(qkv.shape(), "dy");
+    const QkvParts whole = RunParts(qkv, dy, 1, 1);
+    for (const auto& [head_ranks, token_ranks] :
+         {std::pair(2, 1), std::pair(4, 1), std::pair(8, 1), std::pair(1, 4), std::pair(4, 2)}) {
+      SCOPED_TRACE(std::to_string(head_ranks) + " x " + std::to_string(token_ranks));
+      const QkvParts parts = RunParts(qkv, dy, head_ranks, token_ranks);
+      // Head pieces are outermost: a part of the groups is one subtree.
+      for (size_t h = 0; token_ranks == 1 && h < parts.dq.size(); ++h) {
+        ASSERT_EQ(parts.dq.size(), static_cast<size_t>(head_ranks));
+        EXPECT_EQ(1 << parts.dq[h].level, head_ranks);
+        EXPECT_EQ(parts.dq[h].index, static_cast<int64_t>(h));
+      }
+      ExpectSameBits(JoinNodes(parts.dq), JoinNodes(whole.dq));
+      ExpectSameBits(JoinNodes(parts.dk), JoinNodes(whole.dk));
+      for (int h = 0; h < head_ranks; ++h) {
+        const PiecePart part = PartOfPieces(groups, head_ranks, h);
+        for (int r = 0; r < token_ranks; ++r) {
+          const TokenPart tokens = PartOfTokens(kTokens, token_ranks, r);
+          const auto i = static_cast<size_t>(h * token_ranks + r);
+          ExpectSameBits(parts.y[i], Groups(tokens.Of(whole.y[0]), part.begin, part.end));
+          ExpectSameBits(parts.dx[i], Groups(tokens.Of(whole.dx[0]), part.begin, part.end));
+        }
+      }
+    }
+    Parameter q = FloatParameter(RandomFloats({11}, "wq"), nullptr);
+    Parameter k = FloatParameter(RandomFloats({11}, "wk"), nullptr);
+    std::vector<int32_t> positions;
+    for (int32_t t = 0; t < kTokens; ++t) positions.push_back(t * 5 % 31);
+    Tape tape;
+    Var y = PrepareQkv(tape, tape.Input(qkv, true), {&q, &k, 1e-5}, RotaryTable({.dims = 6}),
+                       IntTensor(positions));
+    tape.RunBackward(y, dy);
+    ExpectSameBits(y.tensor(), whole.y[0]);
+    const double bound = 2 * ErrorBound(DType::kF32, kTokens * groups * 2);
+    ExpectWithin(JoinNodes(whole.dq), q.grad, bound);
+    ExpectWithin(JoinNodes(whole.dk), k.grad, bound);
+  }
+}
+
+TEST(PrepareQkvDeathTest, PiecesWithoutAPlace) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const Tensor qkv = RandomFloats({2, 3, 3, 4}, "qkv");
+  Tape tape;
+  tape.SetNumerics(Numerics::kInvariant);
+  const Var x = tape.Input(qkv);
+  const RotaryTable table({.dims = 4});
+  const Tensor positions = IntTensor({0, 1});
+  EXPECT_DEATH(
+      PrepareQkv(tape, x, {}, table, positions, {.group_pieces = PartOfPieces(3, 1, 0).pieces}),
+      "a place in the tree");
+  EXPECT_DEATH(PrepareQkv(tape, x, {}, table, positions,
+                          {.group_pieces = PartOfPieces(4, 1, 0).pieces, .token_leaves = 1}),
+               "other groups than the 3 here");
 }
 
 TEST(RotaryTable, YarnAtFactorOneIsPlainRotary) {

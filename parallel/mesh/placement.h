@@ -1,0 +1,32 @@
+// How a parameter lies on the ranks.
+#pragma once
+
+#include "parallel/mesh/layout.h"
+
+namespace choir {
+
+inline constexpr AxisSet kTokenAxes{Axis::kContext, Axis::kTensor};
+
+struct Placement {
+  Shape shape;  // of the whole
+  Layout layout;
+  // Its gradient is also a sum over heads, which tensor ranks share: norms inside of attention.
+  bool over_heads = false;
+
+  bool OfExperts() const { return !(layout.axes() - kDenseAxes).empty(); }
+  // Ranks along these axes hold the same values, and each a part of the gradient: the sum over the
+  // tokens it has seen (and heads).
+  AxisSet GradAxes() const {
+    if (OfExperts()) return Axis::kExpertData | AxisSet(Axis::kExpertContext);
+    return (kDataAxes | kTokenAxes) - layout.axes();
+  }
+  // Those of them whose ranks have other tokens of the same sequences.
+  AxisSet TokenGradAxes() const {
+    return OfExperts() ? AxisSet(Axis::kExpertContext) : GradAxes() & kTokenAxes;
+  }
+  // Those of them whose ranks have other sequences, ZeRO's shards among them.
+  AxisSet DataGradAxes() const { return GradAxes() - TokenGradAxes(); }
+  AxisSet ZeroAxes() const { return OfExperts() ? Axis::kExpertData : Axis::kShard; }
+};
+
+}  // namespace choir

@@ -1,0 +1,50 @@
+// Where this rank stands: its coordinates, and the groups that it exchanges tensors with.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "ops/numerics.h"
+#include "ops/rank_group.h"
+#include "parallel/comm/communicator.h"
+#include "parallel/mesh/mesh.h"
+
+namespace choir {
+
+class Place {
+ public:
+  // Alone: the only rank of a job, without communicators.
+  Place() : Place(Mesh(Degrees{}), nullptr, Numerics::kFast) {}
+  explicit Place(Numerics numerics) : Place(Mesh(Degrees{}), nullptr, numerics) {}
+  // `world` has mesh.size() ranks and outlives this. Makes all groups, in one order on every rank.
+  Place(const Mesh& mesh, World* world, Numerics numerics);
+
+  const Mesh& mesh() const { return mesh_; }
+  int rank() const { return rank_; }
+  Numerics numerics() const { return numerics_; }
+  bool invariant() const { return numerics_ == Numerics::kInvariant; }
+  World* world() const { return world_; }
+  int Size(AxisSet axes) const { return mesh_.Size(axes); }
+  int Coord(AxisSet axes) const { return mesh_.Coord(rank_, axes); }
+  // The ranks that differ from this one in `axes` only. CHECKs that there is more than one.
+  Communicator& Group(AxisSet axes) const;
+  // The same for ops; null when this rank is alone in it.
+  RankGroup* Ranks(AxisSet axes) const;
+  // Lets communication progress; cheap.
+  void Poll() const;
+
+ private:
+  Mesh mesh_;
+  World* world_;
+  Numerics numerics_;
+  int rank_ = 0;
+  std::map<AxisSet, Communicator*> groups_;
+  std::map<AxisSet, std::unique_ptr<RankGroup>> ranks_;
+};
+
+// The order of sums that a job's numerics need.
+inline SumOrder SumOrderOf(Numerics numerics) {
+  return numerics == Numerics::kInvariant ? SumOrder::kTree : SumOrder::kRing;
+}
+
+}  // namespace choir

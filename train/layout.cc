@@ -1,0 +1,154 @@
+#include "train/layout.h"
+
+#include <algorithm>
+
+#include "base/status.h"
+#include "base/strings.h"
+#include "parallel/mesh/layout_search.h"
+#include "parallel/place.h"
+
+namespace choir {
+namespace {
+
+// Sequences of a microbatch. It depends on the layout only in fast mode, and only where the config
+// leaves it open.
+int64_t MicrobatchRows(const RunConfig& config, int data_ranks) {
+  if (config.train.microbatch_sequences) return *config.train.microbatch_sequences;
+  if (config.numerics == Numerics::kInvariant) return 1;
+  return std::max<int64_t>(1, config.data.batch_sequences / data_ranks);
+}
+
+ModelLimits LimitsOf(const RunConfig& config, int64_t microbatch_rows) {
+  const ModelConfig& model = config.model;
+  return {.layers = model.layers,
+          .hidden = model.hidden,
+          .heads = model.heads,
+          .kv_heads = model.NumKvHeads(),
+          .ffn = model.ffn,
+          .experts = model.moe.experts,
+          .expert_width = model.moe.width,
+          .vocab = model.vocab_size.value_or(1),
+          .microbatches = (config.data.batch_sequences + microbatch_rows - 1) / microbatch_rows,
+          .tokens = config.data.sequence_length * microbatch_rows};
+}
+
+absl::Status Refuse(const std::string& message) { return absl::InvalidArgumentError(message); }
+
+// What the engine cannot do yet is refused, never ignored.
+absl::Status CheckSupported(const ParallelConfig& p, int zero) {
+  if (zero > 2) return Refuse("parallel.zero: 3 (sharded weights) is not supported yet; use 2");
+  if (zero > 1) {
+    return Refuse("parallel.zero: 2 (sharded gradients) is not supported yet; use 1");
+  }
+  if (p.context_method == ContextMethod::kRing && p.context > 1) {
+    return Refuse("parallel.context_method: ring is not supported yet; use ulysses");
+  }
+  if (p.expert_chunks > 1) {
+    return Refuse("parallel.expert_chunks: cutting the exchange is not supported yet; use 1");
+  }
+  if (p.capacity_factor) {
+    return Refuse("parallel.capacity_factor: dropping tokens is not supported yet; use auto");
+  }
+  if (p.two_level_exchange) {
+    return Refuse("parallel.two_level_exchange: is not supported yet; use false");
+  }
+  return absl::OkStatus();
+}
+
+// Losses that are means over a microbatch depend on its size.
+absl::Status CheckMeans(const RunConfig& config, int data_ranks) {
+  const MoeConfig& moe = config.model.moe;
+  if (config.train.microbatch_sequences || data_ranks == 1) return absl::OkStatus();
+  if (moe.experts == 0 || (moe.balance_loss == 0 && moe.z_loss == 0)) return absl::OkStatus();
+  return Refuse(
+      "train.microbatch_sequences: auto follows the number of data ranks, but "
+      "model.moe.balance_loss and model.moe.z_loss are means over a microbatch; set it, so that "
+      "every layout trains the same");
+}
+
+// Sums in one order need cuts that fall between the pieces of that order.
+absl::Status CheckInvariant(const RunConfig& config, const Degrees& d) {
+  if (config.numerics != Numerics::kInvariant) return absl::OkStatus();
+  if (kVirtualPieces % (d.tensor * d.context) != 0) {
+    return Refuse(StrCat("numerics: invariant cuts tokens into ", kVirtualPieces,
+                         " pieces: tensor ", d.tensor, " x context ", d.context, " = ",
+                         d.tensor * d.context, " must divide ", kVirtualPieces));
+  }
+  if (kVirtualPieces % d.expert_tensor != 0) {
+    return Refuse(StrCat("numerics: invariant cuts sums into ", kVirtualPieces,
+                         " pieces: parallel.expert_tensor ", d.expert_tensor,
+                         " must divide ", kVirtualPieces));
+  }
+  return absl::OkStatus();
+}
+
+// The data ranks share the microbatches of every step in equal parts, also during a ramp.
+absl::Status CheckRamp(const RunConfig& config, const RunLayout& layout) {
+  for (int64_t step = 0; step <= config.train.batch_ramp.steps; ++step) {
+    const int64_t rows = BatchRows(config, step), count = layout.Microbatches(rows);
+    if (count % layout.DataRanks() == 0) continue;
+    return Refuse(StrCat("parallel.data: ", layout.DataRanks(), " does not divide the ", count,
+                         " microbatches of step ", step + 1, " (", rows, " sequences / ",
+                         layout.microbatch_rows, " of a microbatch)"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
+  const ParallelConfig& p = config.parallel;
+  if (p.auto_layout) {
+    return Refuse("parallel.auto_layout: is not supported yet; set the degrees");
+  }
+  RunLayout layout;
+  // The number of microbatches may follow the data ranks, which follow the other degrees.
+  const int others = p.pipeline * p.context * p.tensor;
+  const int data = p.data.value_or(std::max(1, world / others));
+  layout.microbatch_rows = MicrobatchRows(config, data);
+  ASSIGN_OR_RETURN(layout.degrees,
+                   ResolveDegrees(p, world, LimitsOf(config, layout.microbatch_rows)));
+  layout.zero = ZeroStage(p, layout.degrees);
+  RETURN_IF_ERROR(CheckSupported(p, layout.zero));
+  RETURN_IF_ERROR(CheckMeans(config, layout.DataRanks()));
+  RETURN_IF_ERROR(CheckInvariant(config, layout.degrees));
+  RETURN_IF_ERROR(CheckRamp(config, layout));
+  const int64_t microbatches = layout.Microbatches(config.data.batch_sequences);
+  const int chunks = p.schedule == PipelineKind::kDualPipeV ? 2 : p.virtual_stages;
+  const bool piped = layout.degrees.pipe > 1;
+  layout.schedule = {piped ? p.schedule : PipelineKind::k1f1b, layout.degrees.pipe,
+                     piped ? chunks : 1, static_cast<int>(microbatches / layout.DataRanks())};
+  RETURN_IF_ERROR(CheckSchedule(layout.schedule));
+  ASSIGN_OR_RETURN(layout.stages, SplitLayers({.layers = config.model.layers,
+                                               .stages = layout.schedule.stages(),
+                                               .counts = p.layers_per_stage}));
+  return layout;
+}
+
+WorldOptions WorldOptionsOf(const RunConfig& config) {
+  WorldOptions options;
+  options.sum_order = SumOrderOf(config.numerics);
+  options.check = config.parallel.check_collectives;
+  options.timeout_s = config.parallel.timeout_s;
+  return options;
+}
+
+std::string Describe(const RunLayout& layout) {
+  const Degrees& d = layout.degrees;
+  const Mesh mesh(d);
+  std::string text = StrCat(mesh.size(), mesh.size() == 1 ? " rank" : " ranks");
+  auto add = [&text, first = true](const std::string& what) mutable {
+    text += (first ? ": " : ", ") + what;
+    first = false;
+  };
+  if (layout.DataRanks() > 1) add(StrCat("data ", layout.DataRanks()));
+  if (d.shard > 1) add(StrCat("shard ", d.shard, " (zero ", layout.zero, ")"));
+  if (d.context > 1) add(StrCat("context ", d.context));
+  if (d.tensor > 1) add(StrCat("tensor ", d.tensor));
+  if (d.expert > 1) add(StrCat("expert ", d.expert));
+  if (d.expert_tensor > 1) add(StrCat("expert_tensor ", d.expert_tensor));
+  if (d.pipe > 1) add(StrCat("pipeline ", d.pipe, " (", Name(layout.schedule.kind), ")"));
+  return text;
+}
+
+}  // namespace choir

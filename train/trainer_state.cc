@@ -1,0 +1,147 @@
+// The training state of a Trainer, as whole tensors.
+#include <algorithm>
+#include <map>
+
+#include "base/config.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "checkpoint/load.h"
+#include "train/agreement.h"
+#include "train/trainer.h"
+
+namespace choir {
+namespace {
+
+Tensor Flat(const Tensor& x) { return x.Reshape({x.NumElements()}); }
+
+}  // namespace
+
+std::string CodeVersion() { return CHOIR_VERSION; }
+
+Trainer::StateTensor Trainer::Spread(const ModelEntry& entry, const std::string& name,
+                                     bool sharded) const {
+  return {name,
+          {entry.placement, entry.pipe,
+           sharded ? gradients_->ShardAxes(entry.placement) : AxisSet()},
+          {}};
+}
+
+std::vector<Trainer::StateTensor> Trainer::State() const {
+  std::map<std::string, const AdamW::State*> mine;
+  for (const AdamW::State& s : optimizer_.states()) mine[s.target.parameter->name] = &s;
+  std::vector<StateTensor> state;
+  for (const ModelEntry& entry : whole_model_) {
+    StateTensor value = Spread(entry, "model/" + entry.name, false);
+    StateTensor m = Spread(entry, "optim/" + entry.name + "/m", true);
+    StateTensor v = Spread(entry, "optim/" + entry.name + "/v", true);
+    // The last stage has a copy of a tied table; the first stage's counts.
+    if (const auto found = mine.find(entry.name);
+        found != mine.end() && entry.pipe == place_.Coord(Axis::kPipe)) {
+      value.mine = Flat(found->second->target.parameter->value);
+      m.mine = found->second->m;
+      v.mine = found->second->v;
+    }
+    for (StateTensor* t : {&value, &m, &v}) state.push_back(std::move(*t));
+  }
+  if (config_.model.moe.bias_speed <= 0) return state;
+  for (const ModelEntry& entry : whole_model_) {
+    if (!entry.name.ends_with("moe.router")) continue;
+    ModelEntry of_bias = entry;
+    of_bias.placement = {{config_.model.moe.experts}, {}};
+    StateTensor bias = Spread(of_bias, "model/" + entry.name + "_bias", false);
+    for (const MixtureOfExperts* moe : model_.experts()) {
+      if (moe->router.name == entry.name) bias.mine = moe->bias;
+    }
+    state.push_back(std::move(bias));
+  }
+  return state;
+}
+
+std::vector<Trainer::StateTensor> Trainer::Gradients() const {
+  std::vector<StateTensor> gradients;
+  for (const ModelEntry& entry : whole_model_) {
+    StateTensor grad = Spread(entry, "grad/" + entry.name, true);
+    for (const Shard& shard : gradients_->shards()) {
+      if (shard.parameter->name != entry.name || entry.pipe != place_.Coord(Axis::kPipe)) continue;
+      grad.mine = shard.grad;
+      break;  // behind it may be a tied head of the same name
+    }
+    gradients.push_back(std::move(grad));
+  }
+  return gradients;
+}
+
+CheckpointContents Trainer::SaveState() const {
+  CheckpointContents contents;
+  contents.step = step_;
+  contents.config = ConfigDump(config_);
+  contents.code_version = CodeVersion();
+  for (const StateTensor& t : State()) {
+    const Tensor whole = Assemble(place_, t.spreading, t.mine, DType::kF32);
+    if (whole.defined()) contents.tensors.push_back({t.name, whole});
+  }
+  contents.state = {{"step", step_},
+                    {"tokens", tokens_},
+                    {"optimizer_step", optimizer_.step()},
+                    {"data_digest", ToHex(loader_->digest())}};
+  contents.blobs["data"] = loader_->SaveState();
+  return contents;
+}
+
+absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
+  const nlohmann::json& state = checkpoint.manifest.state;
+  for (const char* key : {"step", "tokens", "optimizer_step"}) {
+    if (!state.contains(key) || !state[key].is_number_integer()) {
+      return absl::DataLossError(StrCat(checkpoint.path, "/manifest.json: state has no ", key));
+    }
+  }
+  ASSIGN_OR_RETURN(auto blobs, LoadBlobs(checkpoint));
+  if (!blobs.contains("data")) {
+    return absl::DataLossError(StrCat(checkpoint.path, ": has no state of the data"));
+  }
+  RETURN_IF_ERROR(loader_->RestoreState(blobs["data"]));
+  // Every rank reads whole tensors and keeps its part.
+  const std::vector<StateTensor> parts = State();
+  std::vector<NamedTensor> whole;
+  const bool alone = place_.mesh().size() == 1;
+  for (const StateTensor& t : parts) {
+    const Shape& shape = t.spreading.placement.shape;
+    whole.push_back(
+        {t.name, alone ? t.mine.Reshape(shape)
+                       : Tensor::Empty(shape, {DType::kF32, Device::kCpu,
+                                               MemoryCategory::kWorkspace})});
+  }
+  RETURN_IF_ERROR(LoadTensors(checkpoint, whole));
+  if (!alone) {
+    size_t next = 0;  // in the same order
+    SetState([&](const std::string&) { return whole[next++].tensor; });
+  }
+  step_ = state["step"].get<int64_t>();
+  tokens_ = state["tokens"].get<int64_t>();
+  optimizer_.set_step(state["optimizer_step"].get<int64_t>());
+  return absl::OkStatus();
+}
+
+void Trainer::SetState(const std::function<Tensor(const std::string& name)>& whole) {
+  for (const StateTensor& t : State()) {
+    const Tensor tensor = whole(t.name);
+    CHECK(tensor.defined()) << t.name;
+    if (t.mine.defined()) CopyShard(place_, t.spreading, tensor, t.mine);
+    RestoreTiedHead(t, tensor);
+  }
+}
+
+// The last stage's copy of a tied table, and its moments.
+void Trainer::RestoreTiedHead(const StateTensor& t, const Tensor& whole) {
+  if (model_.tied_head() == nullptr || model_.embedding() != nullptr) return;
+  for (const AdamW::State& s : optimizer_.states()) {
+    if (s.target.parameter != model_.tied_head()) continue;
+    Tensor copy;
+    if (t.name == "model/embedding") copy = Flat(s.target.parameter->value);
+    if (t.name == "optim/embedding/m") copy = s.m;
+    if (t.name == "optim/embedding/v") copy = s.v;
+    if (copy.defined()) CopyShard(place_, t.spreading, whole, copy);
+  }
+}
+
+}  // namespace choir

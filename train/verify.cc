@@ -1,0 +1,259 @@
+#include "train/verify.h"
+
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+
+#include "base/status.h"
+#include "base/strings.h"
+#include "parallel/comm/local_world.h"
+#include "tensor/tolerance.h"
+#include "train/trainer.h"
+
+namespace choir {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+struct StepRecord {
+  double loss = 0, grad_norm = 0, lr = 0;
+  Tensors gradients;
+};
+
+// K steps on one rank: state[k] is what step k starts from.
+struct Reference {
+  RunConfig config;
+  std::vector<Tensors> state;
+  std::vector<StepRecord> steps;
+};
+
+Tensors Clones(const std::vector<Trainer::StateTensor>& parts) {
+  Tensors tensors;
+  for (const auto& t : parts) {
+    tensors[t.name] = t.mine.Reshape(t.spreading.placement.shape).Clone(MemoryCategory::kWorkspace);
+  }
+  return tensors;
+}
+
+RunConfig ConfigFor(const RunConfig& config, const ParallelConfig& parallel, Numerics numerics) {
+  RunConfig changed = config;
+  changed.parallel = parallel;
+  changed.numerics = numerics;
+  changed.train.threads = 1;
+  // One slot for each sequence: the more data ranks can share a step.
+  changed.train.microbatch_sequences = config.train.microbatch_sequences.value_or(1);
+  return changed;
+}
+
+absl::StatusOr<Reference> MakeReference(const RunConfig& config, const VerifyOptions& options) {
+  Reference reference;
+  ASSIGN_OR_RETURN(auto trainer,
+                   Trainer::Make(ConfigFor(config, ParallelConfig{}, options.numerics)));
+  reference.config = trainer->config();
+  for (int k = 0; k < options.steps; ++k) {
+    reference.state.push_back(Clones(trainer->State()));
+    ASSIGN_OR_RETURN(StepReport report, trainer->ComputeGradients());
+    StepRecord step{report.loss, report.grad_norm, 0, Clones(trainer->Gradients())};
+    RETURN_IF_ERROR(trainer->Update(report));
+    step.lr = report.lr;
+    reference.steps.push_back(std::move(step));
+  }
+  reference.state.push_back(Clones(trainer->State()));
+  return reference;
+}
+
+// The longest chain of roundings that a gradient goes through: every sum of a forward and a backward
+// pass, one after another, then over the tokens of the step.
+int64_t SumLength(const RunConfig& config) {
+  const ModelConfig& m = config.model;
+  const int64_t heads = int64_t{m.heads} * m.HeadDim();
+  const int64_t ffn =
+      std::max<int64_t>(m.ffn, int64_t{m.moe.width} * std::max(m.moe.top_k, m.moe.shared_experts));
+  const int64_t block = 2 * m.hidden + heads + config.data.sequence_length + ffn;
+  return 2 * (m.layers * block + *m.vocab_size) +
+         config.data.batch_sequences * config.data.sequence_length;
+}
+
+bool SameBits(double a, double b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
+
+void CompareScalar(Deviation& deviation, const std::string& what, double got, double want) {
+  if (SameBits(got, want)) return;
+  const double difference = std::abs(got - want) / std::abs(want);
+  deviation.equal = false;
+  if (!(difference <= deviation.difference)) {
+    deviation.difference = std::isnan(difference) ? INFINITY : difference;
+    deviation.where = StrCat(what, ": ", got, " instead of ", want);
+  }
+}
+
+// allowed(i): how far element i may be off, in units of `scale`.
+template <class Allowed>
+void CompareTensor(Deviation& deviation, const std::string& what, const Tensor& got,
+                   const Tensor& want, const Allowed& allowed) {
+  if (std::memcmp(got.raw(), want.raw(), static_cast<size_t>(want.bytes())) == 0) return;
+  deviation.equal = false;
+  const float *a = got.data<float>(), *b = want.data<float>();
+  for (int64_t i = 0; i < want.NumElements(); ++i) {
+    const double off = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    double difference = off == 0 ? 0 : off / allowed(i);
+    if (std::isnan(difference)) difference = INFINITY;
+    if (difference <= deviation.difference && !deviation.where.empty()) continue;
+    if (off == 0) continue;
+    deviation.difference = std::max(difference, deviation.difference);
+    deviation.where = StrCat(what, "[", i, "]: ", a[i], " instead of ", b[i]);
+  }
+}
+
+double Largest(const Tensor& x) {
+  double largest = 0;
+  for (float v : x.span<float>()) largest = std::max(largest, std::abs(static_cast<double>(v)));
+  return largest;
+}
+
+void CompareGradients(LayoutVerdict& verdict, const std::string& step, const Tensors& got,
+                      const Tensors& want) {
+  for (const auto& [name, tensor] : want) {
+    const double scale = std::max(Largest(tensor), 1e-30);
+    CompareTensor(verdict.gradients, step + name, got.at(name), tensor,
+                  [scale](int64_t) { return scale; });
+  }
+}
+
+// How far AdamW's step may be off when its gradient is off by `error`: at most twice its largest
+// step, and at most four times the gradient's error over the root of the second moment.
+struct UpdateBound {
+  const OptimConfig& optim;
+  double lr, error;
+  const float *w, *v;
+
+  double operator()(int64_t i) const {
+    const double largest = std::max(1.0, (1 - optim.beta1) / std::sqrt(1 - optim.beta2));
+    const double root = std::sqrt(static_cast<double>(v[i])) + optim.eps;
+    const double step = lr * std::min(2 * largest, 4 * error / root);
+    return step + 4 * UnitRoundoff(DType::kF32) * (std::abs(static_cast<double>(w[i])) + lr);
+  }
+};
+
+void CompareWeights(LayoutVerdict& verdict, const Reference& reference, size_t k,
+                    const Tensors& got) {
+  const std::string step = StrCat("step ", k + 1, ", ");
+  const Tensors& want = reference.state[k + 1];
+  for (const auto& [name, tensor] : want) {
+    if (verdict.promises_bits || !name.starts_with("model/") || name.ends_with("_bias")) {
+      const double scale = std::max(Largest(tensor), 1e-30);
+      if (!verdict.promises_bits && !name.ends_with("_bias")) continue;
+      CompareTensor(verdict.weights, step + name, got.at(name), tensor,
+                    [scale](int64_t) { return scale; });
+      continue;
+    }
+    const std::string parameter = name.substr(6);
+    const double error =
+        verdict.gradients.bound * Largest(reference.steps[k].gradients.at("grad/" + parameter));
+    const UpdateBound bound{reference.config.optim, reference.steps[k].lr, error,
+                            tensor.data<float>(),
+                            want.at("optim/" + parameter + "/v").data<float>()};
+    CompareTensor(verdict.weights, step + name, got.at(name), tensor, bound);
+  }
+}
+
+Tensors AssembleAll(const Trainer& trainer, const std::vector<Trainer::StateTensor>& parts) {
+  Tensors tensors;
+  for (const auto& t : parts) {
+    const Tensor whole = Assemble(trainer.place(), t.spreading, t.mine, DType::kF32);
+    if (whole.defined()) tensors[t.name] = whole;
+  }
+  return tensors;
+}
+
+// On every rank; the verdict is rank 0's.
+absl::Status CheckLayout(World& world, const Reference& reference, const RunConfig& config,
+                       LayoutVerdict& verdict) {
+  ASSIGN_OR_RETURN(auto trainer, Trainer::Make(config, &world));
+  for (size_t k = 0; k < reference.steps.size(); ++k) {
+    const std::string step = StrCat("step ", k + 1, ", ");
+    trainer->SetState([&](const std::string& name) { return reference.state[k].at(name); });
+    ASSIGN_OR_RETURN(StepReport report, trainer->ComputeGradients());
+    const Tensors gradients = AssembleAll(*trainer, trainer->Gradients());
+    RETURN_IF_ERROR(trainer->Update(report));
+    const Tensors state = AssembleAll(*trainer, trainer->State());
+    if (world.rank() != 0) continue;
+    CompareScalar(verdict.loss, step + "loss", report.loss, reference.steps[k].loss);
+    CompareScalar(verdict.grad_norm, step + "gradient norm", report.grad_norm,
+                  reference.steps[k].grad_norm);
+    CompareGradients(verdict, step, gradients, reference.steps[k].gradients);
+    CompareWeights(verdict, reference, k, state);
+  }
+  return absl::OkStatus();
+}
+
+bool PowerOfTwo(int n) { return (n & (n - 1)) == 0; }
+
+// docs/parallelism.md, "Invariant numerics".
+bool PromisesBits(const ParallelConfig& p, Numerics numerics, int world) {
+  return numerics == Numerics::kInvariant && PowerOfTwo(world) &&
+         (p.context == 1 || p.context_method == ContextMethod::kUlysses);
+}
+
+LayoutVerdict Start(const VerifyLayout& layout, const Reference& reference, Numerics numerics) {
+  LayoutVerdict verdict;
+  verdict.layout = layout;
+  verdict.promises_bits = PromisesBits(layout.parallel, numerics, layout.world);
+  const double bound = ErrorBound(DType::kF32, SumLength(reference.config));
+  for (Deviation* d : {&verdict.loss, &verdict.grad_norm, &verdict.gradients}) d->bound = bound;
+  verdict.weights.bound = 1;  // CompareWeights counts in units of its own bound
+  return verdict;
+}
+
+ParallelConfig WithOptions(ParallelConfig parallel, const VerifyOptions& options) {
+  parallel.timeout_s = options.timeout_s;
+  parallel.check_collectives = options.check_collectives;
+  return parallel;
+}
+
+}  // namespace
+
+bool LayoutVerdict::ok() const {
+  if (!status.ok()) return false;
+  for (const Deviation* d : {&loss, &grad_norm, &gradients, &weights}) {
+    if (promises_bits ? !d->equal : !d->within()) return false;
+  }
+  return true;
+}
+
+absl::Status VerifyLocal(const RunConfig& config, const std::vector<VerifyLayout>& layouts,
+                         const VerifyOptions& options,
+                         const std::function<void(const LayoutVerdict&)>& done) {
+  ASSIGN_OR_RETURN(const Reference reference, MakeReference(config, options));
+  for (const VerifyLayout& layout : layouts) {
+    LayoutVerdict verdict = Start(layout, reference, options.numerics);
+    const RunConfig changed =
+        ConfigFor(config, WithOptions(layout.parallel, options), options.numerics);
+    std::vector<absl::Status> statuses(static_cast<size_t>(layout.world));
+    const absl::Status job =
+        RunLocal(layout.world, WorldOptionsOf(changed), [&](World& world) {
+          statuses[static_cast<size_t>(world.rank())] =
+              CheckLayout(world, reference, changed, verdict);
+        });
+    verdict.status = job;
+    for (const absl::Status& status : statuses) verdict.status.Update(status);
+    done(verdict);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VerifyOnWorld(World& world, const RunConfig& config,
+                           const std::vector<VerifyLayout>& layouts, const VerifyOptions& options,
+                           const std::function<void(const LayoutVerdict&)>& done) {
+  ASSIGN_OR_RETURN(const Reference reference, MakeReference(config, options));
+  for (const VerifyLayout& layout : layouts) {
+    LayoutVerdict verdict = Start(layout, reference, options.numerics);
+    const RunConfig changed =
+        ConfigFor(config, WithOptions(layout.parallel, options), options.numerics);
+    verdict.status = CheckLayout(world, reference, changed, verdict);
+    if (world.rank() == 0) done(verdict);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace choir

@@ -1,0 +1,71 @@
+// `choir verify`: the same few steps on one rank and on many layouts, compared number by number.
+//
+// Each layout starts every step from the reference's weights and moments, so that differences are
+// those of one step. Compared are the loss, the gradient norm, every gradient and every weight after
+// the update, gathered to whole tensors.
+//
+// In invariant mode the claim is equality of bits, wherever docs/parallelism.md says so. Elsewhere
+// it is a bound: two sums of n numbers in different orders differ by at most
+// ErrorBound(f32, n) times the largest number involved (tensor/tolerance.h), with n the longest chain
+// of roundings that a gradient goes through (SumLength).
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "parallel/comm/communicator.h"
+#include "train/config.h"
+
+namespace choir {
+
+struct VerifyLayout {
+  std::string name;  // "data=2,tensor=2"
+  ParallelConfig parallel;
+  int world = 1;
+};
+
+// How far one kind of number is off, at its worst.
+struct Deviation {
+  bool equal = true;       // all bits
+  double difference = 0;  // largest, relative to the largest number of its tensor
+  double bound = 0;
+  std::string where;  // "step 2, grad/layers.0.ffn.down[17]: 0.12 instead of 0.13"
+  bool within() const { return equal || difference <= bound; }
+};
+
+struct LayoutVerdict {
+  VerifyLayout layout;
+  bool promises_bits = false;
+  absl::Status status;  // of the run
+  Deviation loss, grad_norm, gradients, weights;
+  bool ok() const;
+};
+
+struct VerifyOptions {
+  int steps = 2;
+  Numerics numerics = Numerics::kInvariant;
+  double timeout_s = 120;
+  bool check_collectives = true;
+};
+
+// Layouts of up to `ranks` ranks that cross every axis, and several at once, as far as `config`
+// allows them.
+std::vector<VerifyLayout> DefaultLayouts(const RunConfig& config, int ranks);
+// "data=2,tensor=2": keys of `parallel:`. The number of ranks is the product of data, context,
+// tensor and pipeline.
+absl::StatusOr<VerifyLayout> ParseLayout(const std::string& text);
+
+// Runs every layout, its ranks as threads of this process; calls `done` after each.
+absl::Status VerifyLocal(const RunConfig& config, const std::vector<VerifyLayout>& layouts,
+                         const VerifyOptions& options,
+                         const std::function<void(const LayoutVerdict&)>& done);
+
+// The same on the ranks of a job: all ranks call it with layouts of world.size() ranks. `done` is
+// called on rank 0.
+absl::Status VerifyOnWorld(World& world, const RunConfig& config,
+                           const std::vector<VerifyLayout>& layouts, const VerifyOptions& options,
+                           const std::function<void(const LayoutVerdict&)>& done);
+
+}  // namespace choir

@@ -1,0 +1,74 @@
+// Which layouts `choir verify` tries.
+#include "base/status.h"
+#include "base/strings.h"
+#include "train/layout.h"
+#include "train/verify.h"
+
+namespace choir {
+namespace {
+
+// Every axis alone, axes in pairs, and many at once. Those that a config does not allow (experts of
+// a dense model, more stages than layers, more ranks than asked for) are left out.
+constexpr const char* kLayouts[] = {
+    // one axis
+    "data=2", "data=4", "data=8", "data=2,shard=2", "data=4,shard=4", "data=4,shard=2",
+    "data=8,shard=8", "data=8,shard=2", "tensor=2", "tensor=4", "tensor=8", "context=2",
+    "context=4", "pipeline=2", "pipeline=2,schedule=gpipe", "pipeline=2,schedule=zero_bubble",
+    "pipeline=2,virtual_stages=2,schedule=interleaved",
+    "pipeline=2,virtual_stages=2,schedule=dualpipev", "pipeline=4", "pipeline=4,schedule=gpipe",
+    "pipeline=4,schedule=zero_bubble",
+    // experts over the data ranks
+    "data=2,expert=2", "data=4,expert=2", "data=4,expert=4", "data=8,expert=8",
+    "data=2,expert_tensor=2", "data=4,expert=2,expert_tensor=2", "data=2,shard=2,expert=2",
+    "data=4,shard=4,expert=2", "data=4,shard=2,expert=4",
+    // experts over other ranks than data
+    "tensor=2,expert=2", "tensor=2,expert_tensor=2", "tensor=4,expert=4", "context=2,expert=2",
+    "tensor=2,context=2,expert=4", "tensor=2,context=2,expert=2,expert_tensor=2",
+    // two axes
+    "data=2,tensor=2", "data=4,tensor=2", "data=2,tensor=4", "data=2,context=2",
+    "data=4,context=2", "data=2,pipeline=2", "data=4,pipeline=2",
+    "data=2,pipeline=2,schedule=zero_bubble", "tensor=2,context=2", "tensor=4,context=2",
+    "tensor=2,pipeline=2", "context=2,pipeline=2", "data=2,shard=2,tensor=2",
+    "data=4,shard=4,tensor=2", "data=2,shard=2,context=2", "data=2,shard=2,pipeline=2",
+    "data=4,shard=2,pipeline=2", "data=2,tensor=2,expert=2", "data=2,tensor=2,expert=4",
+    "data=2,context=2,expert=4", "data=2,pipeline=2,expert=2",
+    // three and more
+    "data=2,tensor=2,context=2", "data=2,tensor=2,pipeline=2", "data=2,context=2,pipeline=2",
+    "tensor=2,context=2,pipeline=2", "data=2,shard=2,tensor=2,pipeline=2",
+    "data=2,shard=2,context=2,pipeline=2", "data=2,tensor=2,context=2,expert=8",
+    "data=2,tensor=2,pipeline=2,expert=4", "data=2,context=2,pipeline=2,expert=2",
+    "data=2,shard=2,tensor=2,pipeline=2,expert=2",
+    "data=2,shard=2,tensor=2,pipeline=2,expert=2,expert_tensor=2,schedule=zero_bubble",
+    "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe",
+    // no powers of two
+    "data=3", "tensor=3", "context=3", "data=2,tensor=3", "tensor=5", "data=5", "data=6,expert=3"};
+
+}  // namespace
+
+absl::StatusOr<VerifyLayout> ParseLayout(const std::string& text) {
+  std::string yaml;
+  for (char c : text) yaml += c == '=' ? std::string(": ") : std::string(1, c == ',' ? '\n' : c);
+  ASSIGN_OR_RETURN(const ConfigTree tree, ConfigTree::ParseString(yaml + "\n", text));
+  VerifyLayout layout;
+  layout.name = text;
+  ASSIGN_OR_RETURN(layout.parallel, LoadConfig<ParallelConfig>(tree));
+  ParallelConfig& p = layout.parallel;
+  p.data = p.data.value_or(1);
+  layout.world = *p.data * p.context * p.tensor * p.pipeline;
+  return layout;
+}
+
+std::vector<VerifyLayout> DefaultLayouts(const RunConfig& config, int ranks) {
+  std::vector<VerifyLayout> layouts;
+  for (const char* text : kLayouts) {
+    const auto layout = ParseLayout(text);
+    CHECK(layout.ok()) << layout.status();
+    if (layout->world > ranks) continue;
+    RunConfig changed = config;
+    changed.parallel = layout->parallel;
+    if (PlanLayout(changed, layout->world).ok()) layouts.push_back(*layout);
+  }
+  return layouts;
+}
+
+}  // namespace choir
