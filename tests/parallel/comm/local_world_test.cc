@@ -37,11 +37,6 @@ class CommThreads : public testing::TestWithParam<Setup> {
 TEST_P(CommThreads, Collectives) { Run(comm_test::CheckCollectives); }
 TEST_P(CommThreads, CollectivesInCheckMode) { Run(comm_test::CheckCollectives, {.check = true}); }
 TEST_P(CommThreads, LongMessages) { Run(comm_test::CheckLongMessages); }
-// The cut that MPI needs at 2^31 bytes, at a size that tests can afford.
-TEST_P(CommThreads, MessagesAreCut) {
-  Run(comm_test::CheckLongMessages, {.max_message_bytes = 40000});
-  Run(comm_test::CheckCounts, {.max_message_bytes = 24});
-}
 TEST_P(CommThreads, ManyOutstanding) { Run(comm_test::CheckManyOutstanding); }
 TEST_P(CommThreads, Counts) { Run(comm_test::CheckCounts); }
 
@@ -67,6 +62,16 @@ std::vector<int> AllRanks(const World& world) {
 TEST(LocalThreads, GridOfGroups) {
   for (SumOrder order : {SumOrder::kRing, SumOrder::kTree}) {
     EXPECT_TRUE(RunLocal(8, {.sum_order = order}, comm_test::CheckGrid).ok());
+  }
+}
+
+// The cut that MPI needs at 2^31 bytes, at a size that tests can afford.
+TEST(LocalThreads, MessagesAreCut) {
+  for (SumOrder order : {SumOrder::kRing, SumOrder::kTree}) {
+    WorldOptions options{.sum_order = order, .max_message_bytes = 40000};
+    EXPECT_TRUE(RunLocal(3, options, comm_test::CheckLongMessages).ok());
+    options.max_message_bytes = 24;
+    EXPECT_TRUE(RunLocal(3, options, comm_test::CheckCounts).ok());
   }
 }
 
@@ -99,12 +104,15 @@ TEST(LocalThreads, BarrierHoldsUntilAllHaveCome) {
               }).ok());
 }
 
+// From every rank in every segment: element i is NaN on rank i mod 5, or on none.
 TEST(LocalThreads, MaximumKeepsNaN) {
   EXPECT_TRUE(RunLocal(4, {}, [&](World& world) {
-                const Tensor x = Tensor::Zeros({33}, {});
-                if (world.rank() == 2) x.data<float>()[world.rank() * 10] = std::nanf("");
+                const Tensor x = Tensor::Zeros({80}, {});
+                for (int i = 0; i < 80; ++i) {
+                  if (i % 5 == world.rank()) x.data<float>()[i] = std::nanf("");
+                }
                 world.Group(AllRanks(world), "all").AllReduce(x, ReduceOp::kMax).Wait();
-                for (int i = 0; i < 33; ++i) EXPECT_EQ(std::isnan(x.data<float>()[i]), i == 20);
+                for (int i = 0; i < 80; ++i) EXPECT_EQ(std::isnan(x.data<float>()[i]), i % 5 < 4);
               }).ok());
 }
 
@@ -200,6 +208,17 @@ TEST(LocalThreads, CheckModeComparesEverything) {
     });
     EXPECT_THAT(std::string(status.message()), HasSubstr("call different collectives")) << i;
   }
+}
+
+// A message concerns two ranks: the third, which waits elsewhere, must not be asked about it.
+TEST(LocalThreads, CheckModeLeavesMessagesAlone) {
+  EXPECT_TRUE(RunLocal(3, {.check = true, .timeout_s = 20}, [&](World& world) {
+                Communicator& all = world.Group(AllRanks(world), "all");
+                const Tensor x = Tensor::Zeros({4}, {});
+                if (world.rank() == 0) all.Send(x, 1, 3).Wait();
+                if (world.rank() == 1) all.Recv(x, 0, 3).Wait();
+                all.Barrier().Wait();
+              }).ok());
 }
 
 TEST(LocalThreads, HangIsReportedWithWhatEveryRankDoes) {
