@@ -16,7 +16,7 @@ struct Program {
   CLI::App app{"Choir trains multilingual mixture-of-experts language models.", "choir"};
   std::string command_line;  // as typed, to print how to continue
   std::vector<Override> overrides;
-  World* world = nullptr;  // the job, under mpirun or srun; else null
+  World* world = nullptr;        // the job, under mpirun or srun; else null
   bool takes_overrides = false;  // set by a sub-command that reads a config
   // Set by the sub-command that was chosen; returns the exit state.
   std::function<int()> run;
@@ -30,6 +30,7 @@ void AddCheckpointCommand(Program& program);
 void AddConfigCommand(Program& program);
 void AddPlanCommand(Program& program);
 void AddVerifyCommand(Program& program);
+void AddBisectCommand(Program& program);
 
 // Parses the arguments (without the program's name) and runs the chosen sub-command; returns the
 // exit state.
