@@ -5,6 +5,14 @@
 #include "ops/elementwise.h"
 
 namespace choir {
+namespace {
+
+thread_local const TapeObserver* observer_of_thread = nullptr;
+
+}  // namespace
+
+void ObserveTapes(const TapeObserver* observer) { observer_of_thread = observer; }
+
 namespace internal {
 
 // The kernel that makes one or more values again.
@@ -18,6 +26,7 @@ struct Recipe {
 struct Value {
   Tensor tensor;
   int live = 0;                    // Vars that refer to it
+  int observed = -1;               // the observer's number
   std::shared_ptr<Recipe> recipe;  // null: kept
 };
 
@@ -128,6 +137,10 @@ void Sink::Weight(Parameter& parameter, std::vector<int64_t> leaves, AccumulateL
   }
 }
 
+Tape::Tape(bool recording) : recording_(recording), observer_(observer_of_thread) {
+  if (observer_ != nullptr) observer_->made();
+}
+
 Var Tape::Input(Tensor tensor, bool wants_grad) {
   auto value = std::make_shared<Value>();
   value->tensor = std::move(tensor);
@@ -154,6 +167,9 @@ std::vector<Var> Tape::Compute(std::initializer_list<Tag> tags, MultiKernel kern
   for (const Tag& tag : tags) {
     auto value = std::make_shared<Value>();
     value->tensor = std::move(results[i++]);
+    if (observer_ != nullptr) {
+      value->observed = observer_->result(tag.name, layer_, value->tensor);
+    }
     if (Recomputes(tag)) {
       if (recipe == nullptr) recipe = std::make_shared<Recipe>();
       value->recipe = recipe;
@@ -175,6 +191,7 @@ void Tape::Record(std::initializer_list<Var*> outputs, Backward backward) {
     CHECK(output->grad_ == nullptr) << "recorded twice";
     output->grad_ = std::make_shared<GradSlot>();
     node.outputs.push_back(output->grad_);
+    if (observer_ != nullptr) node.observed.push_back(output->value_->observed);
   }
   node.backward = std::move(backward);
   nodes_.push_back(std::move(node));
@@ -205,6 +222,15 @@ Var Tape::Reshape(const Var& x, const Shape& shape) {
   return y;
 }
 
+void Tape::ShowGradients(const Node& node) const {
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    const Tensor& gradient = node.outputs[i]->grad;
+    if (node.observed[i] >= 0 && gradient.defined()) {
+      observer_->gradient(node.observed[i], gradient);
+    }
+  }
+}
+
 void Tape::RunBackward(const Var& loss, Tensor seed) {
   RunBackward(std::span(&loss, 1), std::span(&seed, 1));
 }
@@ -221,6 +247,7 @@ void Tape::RunBackward(std::span<const Var> outputs, std::span<const Tensor> see
     for (const GradRef& slot : node.outputs) reached |= slot->grad.defined();
     if (!reached) continue;
     if (poll_) poll_();
+    if (observer_ != nullptr) ShowGradients(node);
     Sink sink(*this, node.outputs);
     node.backward(sink);
     for (const GradRef& slot : node.outputs) slot->grad = Tensor();

@@ -95,6 +95,20 @@ class Var {
   GradRef grad_;
 };
 
+// Sees what tapes compute, to look at a run from outside (choir bisect). It must not change what it
+// is shown, and copies what it wants to keep.
+struct TapeObserver {
+  std::function<void()> made;  // a tape was made
+  // Compute has made a result (results made again in backward are not shown). A number that is not
+  // negative asks for the result's gradient, ...
+  std::function<int(std::string_view tag, int layer, const Tensor& result)> result;
+  // ... shown with that number once complete; never if no gradient reaches the result.
+  std::function<void(int number, const Tensor& gradient)> gradient;
+};
+// Tapes made on this thread from now on show themselves to `observer`, which outlives them and has
+// all three functions. Null, as at first: to none.
+void ObserveTapes(const TapeObserver* observer);
+
 // Weight-gradient work that was put off (zero-bubble pipelines); run in order.
 using WeightGradQueue = std::vector<std::function<void()>>;
 
@@ -133,7 +147,7 @@ class Tape {
   using MultiKernel = std::function<std::vector<Tensor>()>;
 
   // A tape that does not record computes the forward pass only.
-  explicit Tape(bool recording = true) : recording_(recording) {}
+  explicit Tape(bool recording = true);
   Tape(const Tape&) = delete;
 
   // Applies to results made from now on; by default everything is kept.
@@ -188,10 +202,13 @@ class Tape {
   struct Node {
     std::vector<GradRef> outputs;
     Backward backward;
+    std::vector<int> observed;  // the observer's number of each output; empty without observer
   };
+  void ShowGradients(const Node& node) const;
   bool Recomputes(const Tag& tag) const;
 
   bool recording_;
+  const TapeObserver* observer_;
   int layer_ = -1;
   Numerics numerics_ = Numerics::kFast;
   std::shared_ptr<const RowLeaves> rows_;

@@ -36,6 +36,7 @@ int RunProgram(const std::string& name, const std::vector<std::string>& argument
   AddConfigCommand(program);
   AddPlanCommand(program);
   AddVerifyCommand(program);
+  AddBisectCommand(program);
 
   program.command_line = Quoted(name);
   std::vector<std::string> parsed;

@@ -30,6 +30,7 @@ void AddCheckpointCommand(Program& program);
 void AddConfigCommand(Program& program);
 void AddPlanCommand(Program& program);
 void AddVerifyCommand(Program& program);
+void AddBisectCommand(Program& program);
 
 // Parses the arguments (without the program's name) and runs the chosen sub-command; returns the
 // exit state.
