@@ -39,11 +39,12 @@ Var Linear(Tape& tape, const Var& x, Parameter& w, const LinearOptions& options)
       sink.Add(gx, std::move(dx));
     }
     const InnerSum over_rows{over_out.numerics, nullptr};
-    sink.Weight(w, rows, dy.dim(0),
-                [x = xs.Get(), dy, in_dims, over_rows](const Tensor& grad, int64_t begin, int64_t end) {
-                  MatmulInto(AsMatrix(grad, in_dims), dy.Rows(begin, end - begin), Transpose::kYes,
-                             x.Rows(begin, end - begin), Transpose::kNo, 1.0, over_rows);
-                });
+    sink.Weight(
+        w, rows, dy.dim(0),
+        [x = xs.Get(), dy, in_dims, over_rows](const Tensor& grad, int64_t begin, int64_t end) {
+          MatmulInto(AsMatrix(grad, in_dims), dy.Rows(begin, end - begin), Transpose::kYes,
+                     x.Rows(begin, end - begin), Transpose::kNo, 1.0, over_rows);
+        });
   });
   return y;
 }

@@ -86,8 +86,7 @@ AdamW::AdamW(const OptimConfig& config, std::vector<OptimTarget> targets) : conf
   for (const OptimTarget& target : targets) {
     const TensorOptions options = target.value.options(MemoryCategory::kOptimizer);
     const Shape& shape = target.value.shape();
-    State state{target, Tensor::Zeros(shape, options), Tensor::Zeros(shape, options), 1,
-                0};
+    State state{target, Tensor::Zeros(shape, options), Tensor::Zeros(shape, options), 1, 0};
     if (state.target.matrix) state.weight_decay = config.weight_decay;
     for (const ParameterGroupConfig& group : config.groups) {
       if (!MatchesPattern(state.target.parameter->name, group.pattern)) continue;
