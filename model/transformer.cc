@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/fault.h"
 #include "base/random.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
@@ -23,10 +24,13 @@ void Draw(const ParameterList::Entry& entry, const Place& place, uint64_t seed) 
   const auto& [parameter, init, placement] = entry;
   const CounterRandom random(seed, "init/" + parameter->name);
   const Slice slice = LocalSlice(placement.shape, placement.layout, place.mesh(), place.rank());
+  const bool part = slice.count != placement.shape;
+  const bool by_part = part && !init.ones && Injected(Fault::kInitByLocalIndex);
   T* p = parameter->value.data<T>();
   ParallelRanges(parameter->value.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto index = static_cast<uint64_t>(GlobalIndex(placement.shape, slice, i));
+      const auto index =
+          static_cast<uint64_t>(by_part ? i : GlobalIndex(placement.shape, slice, i));
       p[i] = static_cast<T>(init.ones ? 1 : init.std * random.Normal(index));
     }
   });
@@ -96,8 +100,10 @@ Transformer::Residual Transformer::Embed(Tape& tape, const ModelInput& input) {
   tape.SetRows(input.block.tokens.context_leaves);
   const Slice rows = LocalSlice({vocab_size_, config_.hidden}, Layout::Split(0, Axis::kTensor),
                                 place().mesh(), place().rank());
+  int64_t first_row = rows.start.dim(0);
+  if (first_row > 0 && Injected(Fault::kEmbeddingRowsFromZero)) first_row = 0;
   const Var found = Embedding(tape, input.tokens, *embedding_,
-                              {.first_row = rows.start.dim(0), .vocabulary = vocab_size_});
+                              {.first_row = first_row, .vocabulary = vocab_size_});
   return {SumTokens(tape, found, input.block, place()), {}};
 }
 
@@ -138,10 +144,12 @@ void Transformer::AddHead(Tape& tape, Residual& residual, const ModelInput& inpu
   }
   const Slice rows = LocalSlice({vocab_size_, config_.hidden}, Layout::Split(0, Axis::kTensor),
                                 place().mesh(), place().rank());
+  int64_t first_row = rows.start.dim(0);
+  if (first_row > 0 && Injected(Fault::kLabelLogitTwice)) first_row = 0;
   CrossEntropyResult result =
       CrossEntropy(tape, all, head_ ? *head_ : *embedding_, input.labels, label_scale,
                    {.z_loss = config_.z_loss,
-                    .first_row = rows.start.dim(0),
+                    .first_row = first_row,
                     .vocabulary = vocab_size_,
                     .vocabulary_group = place().Ranks(Axis::kTensor),
                     .vocabulary_pieces = PiecesOf(place(), Axis::kTensor, vocab_size_, 1)});

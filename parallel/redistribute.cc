@@ -2,6 +2,9 @@
 
 #include <numeric>
 
+#include "base/fault.h"
+#include "ops/elementwise.h"
+
 namespace choir {
 namespace {
 
@@ -62,6 +65,7 @@ Tensor Redistribute(const Tensor& x, const RowMove& move) {
       move.group->AllReduce(sum, ReduceOp::kSum).Wait();
       return sum;
     }
+    if (Injected(Fault::kPartialNotSummed)) return sum.Rows(RowsBefore(move), mine);
     Tensor piece = Tensor::Empty(x.shape().With(0, mine), options);
     move.group->ReduceScatter(piece, sum, counts).Wait();
     return piece;
@@ -75,7 +79,12 @@ Var Redistribute(Tape& tape, const Var& x, const RowMove& move, const Tag& tag) 
   Saved xs = x.Save();
   Var y = tape.Compute(tag, [xs, move] { return Redistribute(xs.Get(), move); });
   tape.Record({&y}, [gx = x.grad(), back = move.Backward()](Sink& sink) {
-    if (gx != nullptr) sink.Add(gx, Redistribute(sink.OutputGrad(0), back));
+    if (gx == nullptr) return;
+    const Tensor grad = Redistribute(sink.OutputGrad(0), back);
+    if (back.from == Spread::kPartial && Injected(Fault::kGatherGradientScaled)) {
+      ScaleInPlace(grad, 1.0 / back.group->size());
+    }
+    sink.Add(gx, grad);
   });
   return y;
 }

@@ -40,7 +40,7 @@ void PrintVerdict(const LayoutVerdict& v) {
   } else {
     std::printf("%-17s %-17s %-17s %-17s %s\n", Cell(v.loss).c_str(), Cell(v.grad_norm).c_str(),
                 Cell(v.gradients).c_str(), Cell(v.weights).c_str(), v.ok() ? "ok" : "DIFFERS");
-    for (const Deviation* d : {&v.loss, &v.grad_norm, &v.gradients, &v.weights}) {
+    for (const Deviation* d : {&v.initial, &v.loss, &v.grad_norm, &v.gradients, &v.weights}) {
       if (!v.ok() && !d->equal) std::printf("  %s\n", d->where.c_str());
     }
   }

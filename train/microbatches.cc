@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/fault.h"
 #include "eval/model_input.h"
 #include "ops/elementwise.h"
 
@@ -31,6 +32,7 @@ void StepSums::AllReduce(const Place& place) {
   for (size_t i = 0; i < sums.size(); ++i) {
     *sums[i] = ExactSum::FromDigits(total.subspan(i * each, each));
   }
+  if (Injected(Fault::kBiasFromLocalCounts)) return;
   size_t at = of_sums;
   for (auto& layer : expert_tokens) {
     for (int64_t& n : layer) n = static_cast<int64_t>(total[at++]);
@@ -47,6 +49,9 @@ ModelInput LocalInput(const ModelInput& whole, const Place& place, const LeafTre
   local.tokens = context(whole.tokens);
   local.labels = context(whole.labels);
   local.block.positions = context(whole.block.positions);
+  if (plan.context_begin > 0 && Injected(Fault::kPositionsRestart)) {
+    local.block.positions = whole.block.positions.Rows(0, plan.context_count);
+  }
   if (whole.block.valid.defined()) {
     local.block.valid = whole.block.valid.Rows(plan.local_begin, plan.local_count);
   }
@@ -77,6 +82,16 @@ const ModelInput& Microbatches::Input(int microbatch) {
   return inputs_[microbatch] = LocalInput(whole, model_.place(), *tree_, number);
 }
 
+// That the loss of this rank is divided by: of the global batch.
+int64_t Microbatches::NumLabels() const {
+  const int64_t ranks = share_.total / share_.count;
+  if (ranks == 1 || !Injected(Fault::kLocalLabelCount)) return batch_->num_labels;
+  const int64_t first = share_.first * share_.rows, count = share_.count * share_.rows;
+  const Tensor mine = MicrobatchInput(*batch_, first, std::min(count, batch_->rows - first)).labels;
+  const auto labels = mine.span<const int32_t>();
+  return ranks * std::count_if(labels.begin(), labels.end(), [](int32_t l) { return l >= 0; });
+}
+
 Shape Microbatches::HandoverShape(int microbatch) const {
   const int64_t row = (share_.first + microbatch) * share_.rows;
   const int64_t tokens = std::min(share_.rows, batch_->rows - row) * batch_->length;
@@ -94,7 +109,7 @@ Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
   tape.SetRecomputePolicy(recompute_);
   if (model_.place().world() != nullptr) tape.SetPoll([this] { Poll(); });
   if (input.defined()) pass.hidden = tape.Input(std::move(input), /*wants_grad=*/true);
-  const double labels = static_cast<double>(std::max<int64_t>(1, batch_->num_labels));
+  const double labels = static_cast<double>(std::max<int64_t>(1, NumLabels()));
   pass.output = model_.RunStage(tape, stage, pass.hidden, pass.input, 1 / labels);
   AddSums(pass.output, pass.input, microbatch);
   if (--forwards_left_ == 0 && on_forwards_done) on_forwards_done();
@@ -146,7 +161,8 @@ void Microbatches::AddSums(const StageOutput& output, const ModelInput& input, i
       sums_->balance_loss.Add(ScalarValue(term.tensor()));
     }
   }
-  if (!output.token_nll.defined() || model_.place().Coord(Axis::kTensor) != 0) return;
+  const bool first = model_.place().Coord(Axis::kTensor) == 0;
+  if (!output.token_nll.defined() || (!first && !Injected(Fault::kLossOnTensorRanks))) return;
   const float* nll = output.token_nll.tensor().data<float>();
   const TokenPlan& plan = input.block.tokens;
   const int64_t row = (share_.first + microbatch) * share_.rows;

@@ -68,6 +68,7 @@ class Microbatches : public StageWork {
     WeightGradQueue weights;
   };
   const ModelInput& Input(int microbatch);
+  int64_t NumLabels() const;
   void Poll();
   void AddSums(const StageOutput& output, const ModelInput& input, int microbatch);
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -144,6 +145,7 @@ void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
   share.total = layout_.Microbatches(batch.rows);
   share.count = share.total / layout_.DataRanks();
   share.first = share.count * place_.Coord(kDataAxes);
+  if (share.first > 0 && Injected(Fault::kMicrobatchDropped)) --share.count;
   const auto tree = std::make_shared<LeafTree>(share.total, kVirtualPieces);
   ScheduleSpec schedule = layout_.schedule;
   schedule.microbatches = static_cast<int>(share.count);
@@ -186,7 +188,9 @@ void Trainer::AddTiedGradients() {
   const Event received = pipe.Recv(theirs, other, kTiedGradientTag);
   pipe.Send(mine, other, kTiedGradientTag).Wait();
   received.Wait();
+  if (!first && Injected(Fault::kTiedHeadMissing)) return;
   AddInto(mine, theirs);
+  if (first && Injected(Fault::kTiedHeadTwice)) AddInto(mine, theirs);
 }
 
 double Trainer::GradNorm() const {
@@ -210,7 +214,11 @@ double Trainer::GradNorm() const {
   }
   const Tensor all = Tensor::From<double>({static_cast<int64_t>(values.size())}, values,
                                           MemoryCategory::kCommunication);
-  if (place_.mesh().size() > 1) place_.Group(kDenseAxes).AllReduce(all, ReduceOp::kSum).Wait();
+  AxisSet ranks = kDenseAxes;
+  if (place_.Size(Axis::kPipe) > 1 && Injected(Fault::kNormMissesStages)) {
+    ranks = ranks - Axis::kPipe;
+  }
+  if (place_.Size(ranks) > 1) place_.Group(ranks).AllReduce(all, ReduceOp::kSum).Wait();
   const std::span<const double> total = all.span<const double>();
   return std::sqrt(place_.invariant() ? ExactSum::FromDigits(total).Value() : total[0]);
 }

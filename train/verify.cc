@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "parallel/comm/local_world.h"
 #include "tensor/tolerance.h"
+#include "train/copies.h"
 #include "train/trainer.h"
 
 namespace choir {
@@ -166,10 +167,21 @@ Tensors AssembleAll(const Trainer& trainer, const std::vector<Trainer::StateTens
   return tensors;
 }
 
+// What the ranks drew, before anything is set.
+absl::Status CompareInitial(Trainer& trainer, const Reference& reference, LayoutVerdict& verdict) {
+  const Tensors initial = AssembleAll(trainer, trainer.State());
+  for (const auto& [name, tensor] : initial) {  // none but on rank 0
+    CompareTensor(verdict.initial, "at the start, " + name, tensor, reference.state[0].at(name),
+                  [](int64_t) { return 1.0; });
+  }
+  return CheckCopies(trainer, initial);
+}
+
 // On every rank; the verdict is rank 0's.
 absl::Status CheckLayout(World& world, const Reference& reference, const RunConfig& config,
                          LayoutVerdict& verdict) {
   ASSIGN_OR_RETURN(auto trainer, Trainer::Make(config, &world));
+  RETURN_IF_ERROR(CompareInitial(*trainer, reference, verdict));
   for (size_t k = 0; k < reference.steps.size(); ++k) {
     const std::string step = StrCat("step ", k + 1, ", ");
     trainer->SetState([&](const std::string& name) { return reference.state[k].at(name); });
@@ -177,12 +189,14 @@ absl::Status CheckLayout(World& world, const Reference& reference, const RunConf
     const Tensors gradients = AssembleAll(*trainer, trainer->Gradients());
     RETURN_IF_ERROR(trainer->Update(report));
     const Tensors state = AssembleAll(*trainer, trainer->State());
-    if (world.rank() != 0) continue;
-    CompareScalar(verdict.loss, step + "loss", report.loss, reference.steps[k].loss);
-    CompareScalar(verdict.grad_norm, step + "gradient norm", report.grad_norm,
-                  reference.steps[k].grad_norm);
-    CompareGradients(verdict, step, gradients, reference.steps[k].gradients);
-    CompareWeights(verdict, reference, k, state);
+    if (world.rank() == 0) {
+      CompareScalar(verdict.loss, step + "loss", report.loss, reference.steps[k].loss);
+      CompareScalar(verdict.grad_norm, step + "gradient norm", report.grad_norm,
+                    reference.steps[k].grad_norm);
+      CompareGradients(verdict, step, gradients, reference.steps[k].gradients);
+      CompareWeights(verdict, reference, k, state);
+    }
+    RETURN_IF_ERROR(CheckCopies(*trainer, state));
   }
   return absl::OkStatus();
 }
@@ -214,7 +228,7 @@ ParallelConfig WithOptions(ParallelConfig parallel, const VerifyOptions& options
 }  // namespace
 
 bool LayoutVerdict::ok() const {
-  if (!status.ok()) return false;
+  if (!status.ok() || !initial.equal) return false;
   for (const Deviation* d : {&loss, &grad_norm, &gradients, &weights}) {
     if (promises_bits ? !d->equal : !d->within()) return false;
   }

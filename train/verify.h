@@ -1,8 +1,10 @@
 // `choir verify`: the same few steps on one rank and on many layouts, compared number by number.
 //
 // Each layout starts every step from the reference's weights and moments, so that differences are
-// those of one step. Compared are the loss, the gradient norm, every gradient and every weight
-// after the update, gathered to whole tensors.
+// those of one step. Compared are the initial weights, the loss, the gradient norm, every gradient
+// and every weight after the update, gathered to whole tensors; and, whatever the numerics, all
+// ranks' copies of the same weights and moments with each other (CheckCopies; a difference is an
+// error).
 //
 // In invariant mode the claim is equality of bits, wherever docs/parallelism.md says so. Elsewhere
 // it is a bound: two sums of n numbers in different orders differ by at most
@@ -39,6 +41,7 @@ struct LayoutVerdict {
   VerifyLayout layout;
   bool promises_bits = false;
   absl::Status status;  // of the run
+  Deviation initial;    // weights before the first step: the same bits in any numerics
   Deviation loss, grad_norm, gradients, weights;
   bool ok() const;
 };

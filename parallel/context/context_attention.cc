@@ -1,5 +1,8 @@
 #include "parallel/context/context_attention.h"
 
+#include <algorithm>
+
+#include "base/fault.h"
 #include "ops/attention.h"
 #include "ops/launch.h"
 
@@ -102,6 +105,17 @@ Var TradeForRows(Tape& tape, const Var& y, const Trade& trade) {
   return x;
 }
 
+// The documents that attention keeps apart: `whole`, but for an injected fault.
+std::shared_ptr<const std::vector<int32_t>> Documents(
+    const std::shared_ptr<const std::vector<int32_t>>& whole, const Trade& trade) {
+  if (!Injected(Fault::kBoundariesOfPiece)) return whole;
+  auto cut = std::make_shared<std::vector<int32_t>>(*whole);
+  int64_t end = 0;
+  for (int64_t rows : trade.rows) cut->push_back(static_cast<int32_t>(end += rows));
+  std::sort(cut->begin(), cut->end());
+  return cut;
+}
+
 }  // namespace
 
 Var ContextAttention(Tape& tape, const Var& qkv, const ContextAttentionInput& input,
@@ -116,7 +130,7 @@ Var ContextAttention(Tape& tape, const Var& qkv, const ContextAttentionInput& in
   const Var rows = tape.Reshape(qkv, {tokens, groups, in.width});
   const Var traded =
       tape.Reshape(TradeForGroups(tape, rows, in), {in.AllRows(), in.MyGroups(), heads + 2, dim});
-  const Var mixed = CausalAttention(tape, traded, input.boundaries, input.scale);
+  const Var mixed = CausalAttention(tape, traded, Documents(input.boundaries, in), input.scale);
   const Var returned =
       TradeForRows(tape, tape.Reshape(mixed, {back.AllRows(), back.MyGroups(), back.width}), back);
   return tape.Reshape(returned, {tokens, groups * back.width});

@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "base/fault.h"
 #include "ops/elementwise.h"
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
@@ -110,6 +111,10 @@ void OrderArrivals(const Announced& all, bool invariant, ExpertExchange& exchang
     next[static_cast<size_t>(m)] =
         next[static_cast<size_t>(m - 1)] + exchange.recv_rows[static_cast<size_t>(m - 1)];
   }
+  if (all.members > 1 && Injected(Fault::kSourcesSwapped)) {
+    next[0] = exchange.recv_rows[1];
+    next[1] = 0;
+  }
   int32_t* order = exchange.order.data<int32_t>();
   int64_t row = 0;
   for (int64_t e = 0; e < all.experts; ++e) {
@@ -187,7 +192,8 @@ Tensor SumOverParts(const Tensor& packed, const ExpertExchange& exchange) {
     for (size_t t = 0; t < parts; ++t) {
       pieces.push_back(packed.Rows(from + static_cast<int64_t>(t) * rows, rows));
     }
-    if (rows > 0) sorted.Rows(to, rows).CopyFrom(AddParts(pieces, 0, parts));
+    const size_t added = Injected(Fault::kPartsNotSummed) ? 1 : parts;
+    if (rows > 0) sorted.Rows(to, rows).CopyFrom(AddParts(pieces, 0, added));
     from += static_cast<int64_t>(parts) * rows;
     to += rows;
   }

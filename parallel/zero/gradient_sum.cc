@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/fault.h"
 #include "ops/elementwise.h"
 #include "parallel/zero/tree_gather.h"
 
@@ -36,20 +37,35 @@ GradientSum::~GradientSum() {
   }
 }
 
+// Placement::GradAxes, but for injected faults.
+AxisSet GradientSum::SummedAxes(const Placement& placement) const {
+  AxisSet axes = placement.GradAxes();
+  const auto leave_out = [&](AxisSet axis, Fault fault) {
+    const bool many = !(axes & axis).empty() && place_.Size(axis) > 1;
+    if (many && Injected(fault)) axes = axes - axis;
+  };
+  leave_out(Axis::kTensor,
+            placement.over_heads ? Fault::kHeadSumMissing : Fault::kTensorSumMissing);
+  leave_out(Axis::kContext, Fault::kContextSumMissing);
+  leave_out(Axis::kReplica, Fault::kReplicaSumMissing);
+  leave_out(Axis::kExpertData, Fault::kExpertDataSumMissing);
+  return axes;
+}
+
 // In invariant mode the ranks that share a microbatch's tokens have added up as soon as it ended.
 bool GradientSum::SumsEachMicrobatch(const Placement& placement) const {
-  const AxisSet tokens = Used(place_, placement.TokenGradAxes());
+  const AxisSet tokens = Used(place_, placement.TokenGradAxes() & SummedAxes(placement));
   return place_.invariant() && !placement.over_heads && !tokens.empty() &&
          std::has_single_bit(static_cast<unsigned>(place_.Size(tokens)));
 }
 
 SumAxes GradientSum::AxesOf(const Placement& placement) const {
   const AxisSet done = SumsEachMicrobatch(placement) ? placement.TokenGradAxes() : AxisSet();
-  const AxisSet left = placement.GradAxes() - done;
+  const AxisSet summed = SummedAxes(placement), left = summed - done;
   if (options_.stage == 0) return {Used(place_, left), {}, {}};
   const AxisSet shard = placement.ZeroAxes();
   return {Used(place_, left & placement.TokenGradAxes()), Used(place_, shard),
-          Used(place_, placement.DataGradAxes() - shard)};
+          Used(place_, (placement.DataGradAxes() & summed) - shard)};
 }
 
 void GradientSum::MakeShards() {
@@ -58,7 +74,9 @@ void GradientSum::MakeShards() {
     const int64_t n = entry.parameter->value.NumElements();
     int64_t begin = 0, end = n;
     if (!axes.shard.empty()) {
-      const int64_t pieces = place_.Size(axes.shard), i = place_.Coord(axes.shard);
+      const int64_t pieces = place_.Size(axes.shard);
+      int64_t i = place_.Coord(axes.shard);
+      if (Injected(Fault::kShardOfNeighbour)) i = (i + 1) % pieces;
       begin = PieceBegin(n, pieces, i);
       end = PieceBegin(n, pieces, i + 1);
     }
@@ -68,6 +86,11 @@ void GradientSum::MakeShards() {
                                     : Tensor::Zeros({end - begin}, entry.parameter->grad.options());
     const AxisSet copies = entry.placement.GradAxes() - axes.shard;
     shard.counts = copies.empty() || place_.Coord(copies) == 0;
+    if (!shard.counts && Injected(Fault::kNormCountsReplicas)) shard.counts = true;
+    const bool other_data = place_.Coord(kDataAxes | kTokenAxes) > 0;
+    if (other_data && entry.placement.OfExperts() && Injected(Fault::kNormMissesExperts)) {
+      shard.counts = false;
+    }
     shards_.push_back(std::move(shard));
   }
 }
@@ -118,7 +141,7 @@ void GradientSum::PlantTree(const Entry& entry, const std::shared_ptr<const Leaf
   auto& planted = entry.parameter->tree;
   planted = std::make_shared<GradTree>(placement.over_heads ? OverHeads(*tree) : tree);
   if (!SumsEachMicrobatch(placement)) return;
-  Communicator& group = place_.Group(placement.TokenGradAxes());
+  Communicator& group = place_.Group(placement.TokenGradAxes() & SummedAxes(placement));
   const auto ranks = static_cast<unsigned>(group.size());
   planted->SumOverRanks(std::bit_width(ranks) - 1, [&group](const Tensor& part) {
     group.AllReduce(part, ReduceOp::kSum).Wait();
@@ -161,7 +184,7 @@ void GradientSum::Poll() {
 
 void GradientSum::SumOverHeads(size_t i) {
   Parameter& p = *entries_[i].parameter;
-  const Tensor sum = FinishTree(p, place_, entries_[i].placement.GradAxes());
+  const Tensor sum = FinishTree(p, place_, SummedAxes(entries_[i].placement));
   Shard& shard = shards_[i];
   shard.grad.CopyFrom(sum.Reshape({sum.NumElements()}).Rows(shard.begin, shard.grad.dim(0)));
 }
@@ -179,6 +202,10 @@ void GradientSum::Finish() {
     }
   }
   for (const auto& bucket : buckets_) bucket->Reset();
+  const int data = place_.Size(kDataAxes);
+  if (data > 1 && Injected(Fault::kGradientAveraged)) {
+    for (const Shard& shard : shards_) ScaleInPlace(shard.grad, 1.0 / data);
+  }
 }
 
 void GradientSum::GatherValues() {
@@ -186,6 +213,8 @@ void GradientSum::GatherValues() {
   for (const Shard& shard : shards_) {
     const AxisSet axes = AxesOf(shard.placement).shard;
     if (axes.empty()) continue;
+    // (The first may be gathered twice: a tied head shares its value.)
+    if (&shard == shards_.data() + 1 && Injected(Fault::kValuesNotGathered)) continue;
     const int64_t n = shard.parameter->value.NumElements(), pieces = place_.Size(axes);
     std::vector<int64_t> counts;
     for (int64_t s = 0; s < pieces; ++s) {

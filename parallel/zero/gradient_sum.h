@@ -73,6 +73,7 @@ class GradientSum {
   void Ready(size_t entry);
   Tensor Collect(size_t entry);
   void SumOverHeads(size_t entry);
+  AxisSet SummedAxes(const Placement& placement) const;
   SumAxes AxesOf(const Placement& placement) const;
   bool SumsEachMicrobatch(const Placement& placement) const;
   void PlantTree(const Entry& entry, const std::shared_ptr<const LeafTree>& tree);

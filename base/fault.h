@@ -1,0 +1,83 @@
+// Faults that tests put into the program on purpose, to see that `choir verify` would notice them:
+// mistakes that distributed training frameworks really made. No config and no argument reaches
+// this; without a ScopedFault, Injected costs one relaxed load.
+//
+// A fault point is one condition in the code that would have the mistake:
+//
+//   if (i_am_one_of_many && Injected(Fault::kX)) do_it_wrong;
+//
+// Injected stands last, so that it is asked only where the mistake would have an effect: then the
+// hits of a ScopedFault prove that the point was reached, and one rank alone never reaches it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+
+namespace choir {
+
+enum class Fault : int {
+  kNone,
+  // Gradients.
+  kTensorSumMissing,      // a gradient of copies on tensor ranks is not summed over them
+  kContextSumMissing,     // nor over context ranks
+  kReplicaSumMissing,     // nor over replicas
+  kExpertDataSumMissing,  // an expert's gradient lacks the other data ranks that hold it
+  kHeadSumMissing,        // a norm of heads is not summed over the ranks that share the heads
+  kGradientAveraged,      // divided by the data degree, although the loss is a mean already
+  kTiedHeadTwice,         // the head's gradient of a tied table is added twice
+  kTiedHeadMissing,       // the last stage leaves out the embedding's gradient of its copy
+  kGatherGradientScaled,  // the gradient of an all-gather is a mean, not a sum
+  kPartialNotSummed,      // a row-parallel product keeps its own part
+  // ZeRO.
+  kValuesNotGathered,      // one parameter's shards stay where they were updated
+  kShardOfNeighbour,       // the boundaries of shards are off by one piece
+  kNeighboursPieceSummed,  // reduce-scatter gives the neighbour's piece
+  // The gradient norm.
+  kNormCountsReplicas,  // copies count each time
+  kNormMissesExperts,   // experts count as if all data ranks had the same
+  kNormMissesStages,    // only this stage's parameters count
+  // Loss, labels, data.
+  kLocalLabelCount,        // each rank divides by its own labels, and the mean is taken
+  kLossOnTensorRanks,      // every tensor rank counts the loss
+  kMicrobatchDropped,      // the last one of the last data rank
+  kLabelLogitTwice,        // vocabulary ranks do not know where their rows begin
+  kEmbeddingRowsFromZero,  // the same in the embedding
+  kPositionsRestart,       // on each context rank
+  kBoundariesOfPiece,      // attention ends at the piece of a context rank
+  // Experts.
+  kBiasFromLocalCounts,    // balancing by bias sees this rank's tokens only
+  kSlopesFromLocalCounts,  // the balance loss too
+  kSourcesSwapped,         // rows that arrive from two ranks are taken for each other's
+  kPartsNotSummed,         // an expert's output lacks the other ranks' parts of its width
+  // Pipeline and start.
+  kWrongMicrobatch,   // a stage takes another microbatch's tensor
+  kInitByLocalIndex,  // initial values depend on where a tensor is cut
+  kCount
+};
+
+std::string_view Name(Fault fault);
+
+namespace internal {
+inline std::atomic<Fault> injected_fault{Fault::kNone};
+// Counts the hit; true.
+bool HitFault();
+}  // namespace internal
+
+// Whether to make this mistake here. Any thread.
+inline bool Injected(Fault fault) {
+  return internal::injected_fault.load(std::memory_order_relaxed) == fault && internal::HitFault();
+}
+
+// Injects one fault, in all threads, as long as it lives. One at a time (CHECKed).
+class ScopedFault {
+ public:
+  explicit ScopedFault(Fault fault);
+  ~ScopedFault();
+  ScopedFault(const ScopedFault&) = delete;
+
+  // How often it was injected since then.
+  int64_t hits() const;
+};
+
+}  // namespace choir
