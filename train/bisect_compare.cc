@@ -1,10 +1,10 @@
 // Which numbers of two steps differ.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "base/check.h"
-#include "base/config_field.h"
 #include "base/strings.h"
 #include "tensor/tolerance.h"
 #include "train/bisect.h"
@@ -87,6 +87,14 @@ std::optional<BisectDifference> Compare(const Tensor& a, const Tensor& b, const 
   return difference;
 }
 
+// All digits of a float, or of a double that is none; NaN and infinity too.
+std::string Digits(double value) {
+  char text[32];
+  const bool is_float = !(static_cast<double>(static_cast<float>(value)) != value);
+  std::snprintf(text, sizeof(text), is_float ? "%.9g" : "%.17g", value);
+  return text;
+}
+
 std::string Joined(const std::vector<int64_t>& index) {
   std::string text;
   for (int64_t i : index) text += StrCat(text.empty() ? "" : ", ", i);
@@ -109,7 +117,7 @@ std::string Describe(const BisectDifference& d) {
   } else if (!d.index.empty()) {
     text += StrCat("[", Joined(d.index), "]");
   }
-  text += StrCat(": A has ", ShortestDouble(d.a), ", B has ", ShortestDouble(d.b));
+  text += StrCat(": A has ", Digits(d.a), ", B has ", Digits(d.b));
   if (d.allowed > 0) text += StrCat(" (", d.allowed, " apart would be allowed)");
   return text + StrCat("; ", d.differing, " of ", d.elements, " elements differ");
 }

@@ -15,7 +15,6 @@ namespace {
 struct BisectArguments {
   std::string config;
   std::vector<std::string> layouts;
-  std::string numerics = "invariant";
   int steps = 2;
 };
 
@@ -58,13 +57,13 @@ absl::StatusOr<int> RunBisect(const BisectArguments& arguments, const Program& p
   }
   BisectOptions options;
   options.steps = arguments.steps;
-  options.numerics = arguments.numerics == "fast" ? Numerics::kFast : Numerics::kInvariant;
   ASSIGN_OR_RETURN(const VerifyLayout a, LayoutNamed(arguments.layouts[0]));
   ASSIGN_OR_RETURN(const VerifyLayout b, LayoutNamed(arguments.layouts[1]));
   ASSIGN_OR_RETURN(const RunConfig config, Prepare(arguments, program));
+  options.numerics = GivesNumerics(program.overrides) ? config.numerics : Numerics::kInvariant;
   ASSIGN_OR_RETURN(const BisectReport report, Bisect(config, a, b, options));
   std::printf("A: %s (%d ranks), B: %s (%d ranks), numerics %s\n", a.name.c_str(), a.world,
-              b.name.c_str(), b.world, arguments.numerics.c_str());
+              b.name.c_str(), b.world, options.numerics == Numerics::kFast ? "fast" : "invariant");
   Print(report);
   return report.difference ? kExitFailure : kExitOk;
 }
@@ -81,11 +80,10 @@ void AddBisectCommand(Program& program) {
                    "twice: like data=2,tensor=2 (keys of parallel:), or one for one rank")
       ->allow_extra_args(false)
       ->required();
-  command->add_option("--numerics", arguments->numerics, "invariant or fast")
-      ->check(CLI::IsMember({"invariant", "fast"}));
   command->add_option("--steps", arguments->steps, "optimizer updates")->check(CLI::Range(1, 100));
   command->footer(
       "Exit status 0: no difference, 1: there is one.\n"
+      "Numerics are invariant, unless --numerics=fast is given.\n"
       "Any key of the config can be overridden: --section.key=value");
   command->callback([&program, arguments] {
     program.takes_overrides = true;

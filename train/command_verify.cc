@@ -49,9 +49,7 @@ void PrintVerdict(const LayoutVerdict& v) {
 
 // Both, unless the command line says which.
 std::vector<Numerics> ChooseNumerics(const Program& program, const RunConfig& config) {
-  for (const Override& o : program.overrides) {
-    if (o.argument.starts_with("--numerics=")) return {config.numerics};
-  }
+  if (GivesNumerics(program.overrides)) return {config.numerics};
   return {Numerics::kInvariant, Numerics::kFast};
 }
 

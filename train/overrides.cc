@@ -1,12 +1,24 @@
 #include "train/overrides.h"
 
+#include <algorithm>
+
 namespace choir {
+namespace {
+
+constexpr const char* kNumerics = "--numerics=";
+
+}  // namespace
 
 bool IsOverride(const std::string& argument) {
   if (argument.rfind("--", 0) != 0) return false;
-  if (argument.rfind("--numerics=", 0) == 0) return true;  // the one key outside of a section
+  if (argument.starts_with(kNumerics)) return true;  // the one key outside of a section
   const std::string path = argument.substr(2, argument.find('=') - 2);
   return path.find('.') != std::string::npos && path.find(' ') == std::string::npos;
+}
+
+bool GivesNumerics(const std::vector<Override>& overrides) {
+  return std::any_of(overrides.begin(), overrides.end(),
+                     [](const Override& o) { return o.argument.starts_with(kNumerics); });
 }
 
 }  // namespace choir

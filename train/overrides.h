@@ -20,6 +20,9 @@ struct Override {
 // `--numerics=`.
 bool IsOverride(const std::string& argument);
 
+// Whether `--numerics=` is among them.
+bool GivesNumerics(const std::vector<Override>& overrides);
+
 // A config file with overrides applied; all errors at once.
 template <class T>
 absl::StatusOr<T> LoadConfigWith(const std::string& path, const std::vector<Override>& overrides) {

@@ -21,8 +21,8 @@ RunConfig ConfigNamed(const std::string& name) {
   return ResolveConfig(*config, (*loader)->vocab_size()).value();
 }
 
-BisectReport RunBisect(const RunConfig& config, const std::string& a, const std::string& b,
-                       const BisectOptions& options) {
+BisectReport BisectOf(const RunConfig& config, const std::string& a, const std::string& b,
+                      const BisectOptions& options) {
   const auto report = Bisect(config, ParseLayout(a).value(), ParseLayout(b).value(), options);
   EXPECT_TRUE(report.ok()) << report.status();
   return report.ok() ? *report : BisectReport();
@@ -43,7 +43,7 @@ int64_t TensorsOfMicrobatch(int64_t layers) { return 2 * (2 * layers + 1) * 2 - 
 
 TEST(BisectThreadTest, InvariantLayoutsAreEqualToOneRank) {
   const RunConfig config = ConfigNamed("tiny");
-  const BisectReport report = RunBisect(config, "data=2,tensor=2", "data=1", {});
+  const BisectReport report = BisectOf(config, "data=2,tensor=2", "data=1", {});
   EXPECT_FALSE(report.difference) << Describe(*report.difference);
   EXPECT_TRUE(report.bits);
   EXPECT_EQ(report.steps, 2);
@@ -59,7 +59,7 @@ TEST(BisectThreadTest, EveryAxisIsJoinedInGlobalOrder) {
   for (const char* layout :
        {"tensor=2,context=2,expert=2", "data=2,pipeline=2,schedule=zero_bubble",
         "data=2,shard=2,expert=2", "context=2"}) {
-    const BisectReport report = RunBisect(config, "data=1", layout, options);
+    const BisectReport report = BisectOf(config, "data=1", layout, options);
     EXPECT_FALSE(report.difference) << layout << ": " << Describe(*report.difference);
     EXPECT_GT(report.tensors, 4 * TensorsOfMicrobatch(3)) << layout;
   }
@@ -69,7 +69,7 @@ TEST(BisectThreadTest, FastModeAllowsRoundingOnly) {
   const RunConfig config = ConfigNamed("tiny");
   BisectOptions options;
   options.numerics = Numerics::kFast;
-  const BisectReport same = RunBisect(config, "tensor=2,context=2", "data=1", options);
+  const BisectReport same = BisectOf(config, "tensor=2,context=2", "data=1", options);
   EXPECT_FALSE(same.difference) << Describe(*same.difference);
   EXPECT_FALSE(same.bits);
   EXPECT_GT(same.bound, 0);
@@ -77,7 +77,7 @@ TEST(BisectThreadTest, FastModeAllowsRoundingOnly) {
   options.disturb_b = [](Trainer& trainer, int64_t step) {
     if (step == 2) Add(trainer, "layers.1.ffn_norm", 9, 0.25F);
   };
-  const BisectReport other = RunBisect(config, "tensor=2", "data=2", options);
+  const BisectReport other = BisectOf(config, "tensor=2", "data=2", options);
   ASSERT_TRUE(other.difference);
   EXPECT_EQ(other.difference->step, 2);
   EXPECT_EQ(other.difference->where.layer, 1);
@@ -95,7 +95,7 @@ TEST(BisectThreadTest, NamesTheFirstActivationThatAChangedWeightReaches) {
     if (step == 2) Add(trainer, "layers.1.attention_norm", 5, 0.25F);
   };
   for (const char* layout : {"data=1", "data=2,tensor=2", "context=2,pipeline=2"}) {
-    const BisectReport report = RunBisect(config, "data=1", layout, options);
+    const BisectReport report = BisectOf(config, "data=1", layout, options);
     ASSERT_TRUE(report.difference) << layout;
     const BisectDifference& d = *report.difference;
     EXPECT_EQ(d.step, 2);
@@ -111,13 +111,30 @@ TEST(BisectThreadTest, NamesTheFirstActivationThatAChangedWeightReaches) {
   }
 }
 
+// A step that comes to no update is compared as far as it went.
+TEST(BisectThreadTest, NamesWhereNaNBegins) {
+  const RunConfig config = ConfigNamed("tiny");
+  BisectOptions options;
+  options.disturb_b = [](Trainer& trainer, int64_t step) {
+    if (step == 2) Add(trainer, "layers.0.ffn_norm", 63, NAN);
+  };
+  const BisectReport report = BisectOf(config, "data=1", "data=2,tensor=2", options);
+  ASSERT_TRUE(report.difference);
+  const std::string text = Describe(*report.difference);
+  EXPECT_TRUE(
+      text.starts_with("step 2, microbatch 0, layer 0, normed input of feed-forward, "
+                       "token 0, channel 63: A has "))
+      << text;
+  EXPECT_TRUE(text.ends_with(", B has nan; 128 of 8192 elements differ")) << text;
+}
+
 TEST(BisectThreadTest, NamesTheInitialWeight) {
   const RunConfig config = ConfigNamed("tiny");
   BisectOptions options;
   options.disturb_b = [](Trainer& trainer, int64_t step) {
     if (step == 1) Add(trainer, "layers.0.ffn.down", 3 * 160 + 7, 1);
   };
-  const BisectReport report = RunBisect(config, "tensor=2", "data=2", options);
+  const BisectReport report = BisectOf(config, "tensor=2", "data=2", options);
   ASSERT_TRUE(report.difference);
   const std::string text = Describe(*report.difference);
   EXPECT_TRUE(text.starts_with("before step 1, model/layers.0.ffn.down[3, 7]: A has ")) << text;
@@ -134,7 +151,7 @@ TEST(BisectThreadTest, NamesWhatTheUpdateMadeDifferent) {
       if (t.name == "optim/layers.1.ffn_norm/v" && t.mine.defined()) t.mine.data<float>()[4] += 1;
     }
   };
-  const BisectReport report = RunBisect(config, "data=1", "tensor=2", options);
+  const BisectReport report = BisectOf(config, "data=1", "tensor=2", options);
   ASSERT_TRUE(report.difference);
   EXPECT_EQ(report.difference->step, 2);
   EXPECT_EQ(report.difference->where.part, StepPart::kState);
