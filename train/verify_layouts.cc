@@ -38,7 +38,9 @@ constexpr const char* kLayouts[] = {
     "data=2,tensor=2,pipeline=2,expert=4", "data=2,context=2,pipeline=2,expert=2",
     "data=2,shard=2,tensor=2,pipeline=2,expert=2",
     "data=2,shard=2,tensor=2,pipeline=2,expert=2,expert_tensor=2,schedule=zero_bubble",
-    "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe",
+    "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe", "data=4,shard=2,tensor=2",
+    "data=4,shard=2,context=2", "data=8,shard=4", "data=2,context=4",
+    "data=2,shard=2,tensor=2,context=2",
     // no powers of two
     "data=3", "tensor=3", "context=3", "data=2,tensor=3", "tensor=5", "data=5", "data=6,expert=3"};
 
