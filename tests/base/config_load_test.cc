@@ -148,6 +148,28 @@ TEST(ConfigLoad, SaysWhatIsWrongWithAValue) {
   }
 }
 
+struct Choice {
+  static constexpr const char* kWord = "auto";
+  int n = 1;
+  void SetByWord() { n = 0; }
+  void Visit(auto&& v) { v("n", n, "number"); }
+};
+struct HasChoice {
+  Choice choice;
+  void Visit(auto&& v) { v("choice", choice, "of how many"); }
+};
+
+TEST(ConfigLoad, ASectionMayBeOneWord) {
+  const auto load = [](const std::string& text) {
+    return LoadConfig<HasChoice>(ConfigTree::ParseString(text, "f").value());
+  };
+  EXPECT_EQ(load("choice: auto\n")->choice.n, 0);
+  EXPECT_EQ(load("choice: {n: 3}\n")->choice.n, 3);
+  EXPECT_EQ(load("choice: other\n").status().message(),
+            "f:1:9: choice must be auto or a section of keys, got 'other'");
+  EXPECT_FALSE(load("choice: 'auto'\n").ok());
+}
+
 TEST(ConfigLoad, SuggestsTheKeyThatWasMeant) {
   const Bad kCases[] = {
       {"step: 3", "1:1: unknown key 'step'; did you mean 'steps'?"},

@@ -5,6 +5,7 @@
 #include "base/config_parser.h"
 #include "base/file.h"
 #include "base/strings.h"
+#include "tests/base/scratch_folder.h"
 
 namespace choir {
 namespace {
@@ -99,7 +100,8 @@ TEST(ConfigTree, SurvivesHostileBytes) {
 }
 
 TEST(ConfigTree, ParsesFiles) {
-  const std::string path = testing::TempDir() + "/choir_config_tree.yaml";
+  const ScratchFolder folder;
+  const std::string path = folder.path() + "/config.yaml";
   ASSERT_TRUE(WriteFileAtomic(path, "a: 1\na: 2\n").ok());
   const ConfigTree tree = ConfigTree::ParseFile(path).value();
   EXPECT_EQ(tree.errors().ToStatus().message(), path + ":2:1: key 'a' is already set on line 1");

@@ -8,17 +8,14 @@
 #include <csignal>
 #include <filesystem>
 
+#include "tests/base/scratch_folder.h"
+
 namespace choir {
 namespace {
 
 class FileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = testing::TempDir() + "/choir_file_test";
-    std::filesystem::remove_all(folder_);
-    ASSERT_TRUE(MakeDirectories(folder_ + "/a/b").ok());
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void SetUp() override { ASSERT_TRUE(MakeDirectories(folder_ + "/a/b").ok()); }
   // Names in the folder, hidden ones too.
   int CountFiles() const {
     int count = 0;
@@ -27,7 +24,8 @@ class FileTest : public testing::Test {
     }
     return count;
   }
-  std::string folder_;
+  ScratchFolder scratch_;
+  const std::string folder_ = scratch_.path();
 };
 
 TEST_F(FileTest, WritesAndReplacesWholeFiles) {

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/strings.h"
+#include "tests/base/scratch_folder.h"
 
 namespace choir {
 namespace {
@@ -17,10 +18,9 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 TEST(Log, WritesLevelRankAndStepToStandardErrorAndFile) {
-  const std::string folder = testing::TempDir() + "/choir_log";
-  const std::string first = folder + "/rank-5.txt", second = folder + "/other.txt";
-  std::remove(first.c_str());
-  std::remove(second.c_str());
+  const ScratchFolder folder;
+  const std::string first = folder.path() + "/log/rank-5.txt",
+                    second = folder.path() + "/other.txt";
   SetLogContext(5, 8);
   SetLogStep(40);
   ASSERT_TRUE(OpenLogFile(first).ok());
@@ -44,8 +44,8 @@ TEST(Log, WritesLevelRankAndStepToStandardErrorAndFile) {
 }
 
 TEST(Log, ErrorsToFileStayOffStandardError) {
-  const std::string path = testing::TempDir() + "/choir_log/quiet.txt";
-  std::remove(path.c_str());
+  const ScratchFolder folder;
+  const std::string path = folder.path() + "/quiet.txt";
   ASSERT_TRUE(OpenLogFile(path).ok());
   testing::internal::CaptureStderr();
   LogErrorToFile("the end");
@@ -61,8 +61,8 @@ TEST(Log, ReportsAFileThatCannotBeOpened) {
 }
 
 TEST(Log, LinesOfThreadsStayWhole) {
-  const std::string path = testing::TempDir() + "/choir_log/threads.txt";
-  std::remove(path.c_str());
+  const ScratchFolder folder;
+  const std::string path = folder.path() + "/threads.txt";
   ASSERT_TRUE(OpenLogFile(path).ok());
   testing::internal::CaptureStderr();
   std::vector<std::thread> threads;

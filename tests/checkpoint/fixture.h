@@ -18,25 +18,11 @@
 #include "checkpoint/contents.h"
 #include "checkpoint/load.h"
 #include "checkpoint/save.h"
+#include "tests/base/scratch_folder.h"
 
 namespace choir::checkpoint_test {
 
-class RunFolder {
- public:
-  RunFolder() {
-    std::string pattern = ::testing::TempDir() + "/choir-checkpoint-XXXXXX";
-    path_ = mkdtemp(pattern.data());
-    chmod(path_.c_str(), 0755);
-  }
-  ~RunFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
+using RunFolder = ScratchFolder;
 
 // A tensor whose bytes are a fixed function of `seed`: every bit pattern, NaN payloads included.
 inline Tensor Noise(const Shape& shape, DType dtype, uint64_t seed) {

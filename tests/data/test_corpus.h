@@ -18,21 +18,14 @@
 
 #include "data/commands.h"
 #include "data/data_config.h"
+#include "tests/base/scratch_folder.h"
 
 namespace choir::testing_data {
 
 // A fresh folder, removed when the program ends.
 inline std::string TempFolder(const std::string& name) {
-  struct Root {
-    std::filesystem::path path = std::filesystem::path(::testing::TempDir()) /
-                                 ("choir-data-test-" + std::to_string(getpid()));
-    ~Root() {
-      std::error_code ignored;
-      std::filesystem::remove_all(path, ignored);
-    }
-  };
-  static Root root;
-  const std::filesystem::path folder = root.path / name;
+  static const ScratchFolder root;
+  const std::filesystem::path folder = std::filesystem::path(root.path()) / name;
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder.string();

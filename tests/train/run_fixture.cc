@@ -20,24 +20,14 @@
 #include "checkpoint/load.h"
 #include "checkpoint/names.h"
 #include "data/commands.h"
+#include "tests/base/scratch_folder.h"
 
 namespace choir::train_test {
 namespace fs = std::filesystem;
 
 const std::string& TempRoot() {
-  struct Root {
-    Root() {
-      path = ::testing::TempDir() + "/choir-train-XXXXXX";
-      CHECK(mkdtemp(path.data()) != nullptr) << path;
-    }
-    ~Root() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-    std::string path;
-  };
-  static Root root;
-  return root.path;
+  static const ScratchFolder root;
+  return root.path();
 }
 
 std::string FreshPath(const std::string& name) {
