@@ -116,6 +116,13 @@ std::string ScalarText(const T& value) {
   }
 }
 
+// A section that may also be given as one word, kWord: SetByWord() then sets its fields.
+template <class T>
+concept WordSection = ConfigSection<T> && requires(T section) {
+  { T::kWord } -> std::convertible_to<std::string>;
+  section.SetByWord();
+};
+
 // `fast or invariant`, `a, b or c`.
 std::string JoinAlternatives(const std::vector<std::string>& names);
 
@@ -147,6 +154,7 @@ std::string ConfigTypeName() {
     return "a mapping from names to numbers";
   } else {
     static_assert(ConfigSection<T>, "not a type for a config field");
+    if constexpr (WordSection<T>) return StrCat(T::kWord, " or a section of keys");
     return "a section of keys";
   }
 }

@@ -151,6 +151,12 @@ bool ReadValue(LoadState& state, const std::string& path, const ConfigNode& node
     }
     return sound;
   } else {
+    if constexpr (WordSection<T>) {
+      if (node.kind == Kind::kScalar && !node.quoted && node.text == T::kWord) {
+        out.SetByWord();
+        return true;
+      }
+    }
     if (node.kind != Kind::kMapping && node.kind != Kind::kNull) {
       return state.FailType(path, node, ConfigTypeName<T>());
     }

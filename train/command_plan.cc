@@ -1,24 +1,27 @@
 // `choir plan`
+#include <algorithm>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/strings.h"
 #include "parallel/pipeline/schedule_chart.h"
-#include "parallel/pipeline/stage_layers.h"
 #include "train/commands.h"
 #include "train/config.h"
 #include "train/exit_code.h"
+#include "train/layout.h"
 
 namespace choir {
 namespace {
 
-// As typed; what is absent is to come from the config.
+// As typed; what is absent comes from the config.
 struct PlanArguments {
   std::string config;
+  std::optional<int> world;
   bool schedule = false;
-  std::string kind = "1f1b";
+  std::optional<std::string> kind;
   std::optional<int> stages, microbatches, chunks;
   int columns = 100;
   bool json = false;
@@ -33,38 +36,63 @@ struct SchedulePlan {
   std::optional<double> bubble;  // by the formula, in units of time
 };
 
-absl::StatusOr<ScheduleSpec> SpecOf(const PlanArguments& arguments) {
-  if (!arguments.stages || !arguments.microbatches) {
+// The config with the arguments that change its pipeline.
+absl::StatusOr<RunConfig> WithArguments(const PlanArguments& arguments, RunConfig config) {
+  ParallelConfig& p = config.parallel;
+  if (p.auto_layout) {
     return absl::InvalidArgumentError(
-        "choir plan --schedule needs --stages P and --microbatches M: a config does not say them");
+        "choir plan --schedule: parallel.auto_layout chooses when the job starts; set the degrees");
   }
-  ScheduleSpec spec;
-  ASSIGN_OR_RETURN(spec.kind, ParsePipelineKind(arguments.kind));
-  const bool several =
-      spec.kind == PipelineKind::kInterleaved || spec.kind == PipelineKind::kDualPipeV;
-  spec.ranks = *arguments.stages;
-  spec.chunks = arguments.chunks.value_or(several ? 2 : 1);
-  spec.microbatches = *arguments.microbatches;
-  RETURN_IF_ERROR(CheckSchedule(spec));
-  constexpr int64_t kMost = 1 << 20;
-  const int64_t passes = int64_t{spec.stages()} * spec.microbatches;
-  if (passes > kMost) {
+  if (arguments.stages) {
+    p.pipeline = *arguments.stages;
+    p.layers_per_stage.clear();
+  }
+  if (arguments.kind) {
+    ASSIGN_OR_RETURN(p.schedule, ParsePipelineKind(*arguments.kind));
+    const bool several =
+        p.schedule == PipelineKind::kInterleaved || p.schedule == PipelineKind::kDualPipeV;
+    p.virtual_stages = several ? std::max(2, p.virtual_stages) : 1;
+  }
+  if (arguments.chunks) p.virtual_stages = *arguments.chunks;
+  if (arguments.microbatches) {
+    config.train.microbatch_sequences = 1;
+    config.train.batch_ramp = BatchRampConfig();
+    config.data.batch_sequences = int64_t{*arguments.microbatches} * p.data.value_or(1);
+  }
+  if (p.pipeline == 1) {
     return absl::InvalidArgumentError(
-        choir::StrCat("choir plan --schedule: ", spec.stages(), " stages with ", spec.microbatches,
-                      " microbatches are ", passes, " cells; at most ", kMost, " are drawn"));
+        "choir plan --schedule: parallel.pipeline is 1; set it, or give --stages");
   }
-  return spec;
+  return config;
 }
 
-absl::StatusOr<SchedulePlan> PlanSchedule(const ScheduleSpec& spec, int layers) {
+absl::StatusOr<RunLayout> LayoutOf(const PlanArguments& arguments, const RunConfig& given) {
+  ASSIGN_OR_RETURN(const RunConfig config, WithArguments(arguments, given));
+  const ParallelConfig& p = config.parallel;
+  const int64_t others = int64_t{p.pipeline} * p.context * p.tensor;
+  const int64_t world = arguments.world.value_or(static_cast<int>(
+      std::min<int64_t>(others * p.data.value_or(1), std::numeric_limits<int>::max())));
+  ASSIGN_OR_RETURN(RunLayout layout, PlanLayout(config, static_cast<int>(world)));
+  constexpr int64_t kMost = 1 << 20;
+  const int64_t passes = int64_t{layout.schedule.stages()} * layout.schedule.microbatches;
+  if (passes > kMost) {
+    return absl::InvalidArgumentError(
+        choir::StrCat("choir plan --schedule: ", layout.schedule.stages(), " stages with ",
+                      layout.schedule.microbatches, " microbatches are ", passes,
+                      " cells; at most ", kMost, " are drawn"));
+  }
+  return layout;
+}
+
+SchedulePlan PlanSchedule(const RunLayout& layout) {
   SchedulePlan plan;
-  plan.spec = spec;
-  ASSIGN_OR_RETURN(plan.layers, SplitLayers({.layers = layers, .stages = spec.stages()}));
+  plan.spec = layout.schedule;
+  plan.layers = layout.stages;
   const StageCosts costs;
-  plan.lists = AllActions(spec);
-  plan.run = RunSchedule(spec, plan.lists, costs);
+  plan.lists = AllActions(plan.spec);
+  plan.run = RunSchedule(plan.spec, plan.lists, costs);
   CHECK(!plan.run.deadlock()) << plan.run.DescribeBlocked();
-  plan.bubble = ScheduleBubble(spec, costs);
+  plan.bubble = ScheduleBubble(plan.spec, costs);
   return plan;
 }
 
@@ -138,8 +166,8 @@ absl::Status Plan(const PlanArguments& arguments, const std::vector<Override>& o
     return absl::InvalidArgumentError(
         "choir plan: the memory plan is not available yet; --schedule shows a pipeline schedule");
   }
-  ASSIGN_OR_RETURN(const ScheduleSpec spec, SpecOf(arguments));
-  ASSIGN_OR_RETURN(const SchedulePlan plan, PlanSchedule(spec, config.model.layers));
+  ASSIGN_OR_RETURN(const RunLayout layout, LayoutOf(arguments, config));
+  const SchedulePlan plan = PlanSchedule(layout);
   std::cout << (arguments.json ? Json(plan).dump(2) + "\n" : Text(plan, arguments.columns));
   return absl::OkStatus();
 }
@@ -155,10 +183,17 @@ void AddPlanCommand(Program& program) {
   auto add = [&](const char* name, auto& value, const char* help) {
     return plan->add_option(name, value, help)->needs(schedule);
   };
-  add("--kind", arguments->kind, "gpipe, 1f1b (default), interleaved, zero_bubble or dualpipev");
-  add("--stages", arguments->stages, "ranks of the pipeline");
-  add("--microbatches", arguments->microbatches, "of each step");
-  add("--virtual", arguments->chunks, "stages of each rank (interleaved; default 2)");
+  add("--world", arguments->world, "ranks of the job (default: those of the config's degrees)")
+      ->check(CLI::Range(1, 1 << 30));
+  add("--kind", arguments->kind,
+      "gpipe, 1f1b, interleaved, zero_bubble or dualpipev (default: parallel.schedule)");
+  add("--stages", arguments->stages, "ranks of the pipeline (default: parallel.pipeline)")
+      ->check(CLI::Range(1, ParallelConfig::kMaxDegree));
+  add("--microbatches", arguments->microbatches,
+      "of a data rank in a step (default: those of the config)")
+      ->check(CLI::Range(1, 1 << 20));
+  add("--virtual", arguments->chunks, "stages of a rank (default: parallel.virtual_stages)")
+      ->check(CLI::Range(1, ParallelConfig::kMaxDegree));
   add("--width", arguments->columns, "columns of the chart (default 100)")
       ->check(CLI::Range(20, 1000000));
   plan->add_flag("--json", arguments->json, "for programs")->needs(schedule);

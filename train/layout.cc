@@ -1,6 +1,7 @@
 #include "train/layout.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/status.h"
 #include "base/strings.h"
@@ -16,20 +17,6 @@ int64_t MicrobatchRows(const RunConfig& config, int data_ranks) {
   if (config.train.microbatch_sequences) return *config.train.microbatch_sequences;
   if (config.numerics == Numerics::kInvariant) return 1;
   return std::max<int64_t>(1, config.data.batch_sequences / data_ranks);
-}
-
-ModelLimits LimitsOf(const RunConfig& config, int64_t microbatch_rows) {
-  const ModelConfig& model = config.model;
-  return {.layers = model.layers,
-          .hidden = model.hidden,
-          .heads = model.heads,
-          .kv_heads = model.NumKvHeads(),
-          .ffn = model.ffn,
-          .experts = model.moe.experts,
-          .expert_width = model.moe.width,
-          .vocab = model.vocab_size.value_or(1),
-          .microbatches = (config.data.batch_sequences + microbatch_rows - 1) / microbatch_rows,
-          .tokens = config.data.sequence_length * microbatch_rows};
 }
 
 absl::Status Refuse(const std::string& message) { return absl::InvalidArgumentError(message); }
@@ -99,11 +86,23 @@ absl::Status CheckRamp(const RunConfig& config, const RunLayout& layout) {
 
 }  // namespace
 
+ModelLimits LimitsOf(const RunConfig& config, int64_t microbatch_rows) {
+  const ModelConfig& model = config.model;
+  return {.layers = model.layers,
+          .hidden = model.hidden,
+          .heads = model.heads,
+          .kv_heads = model.NumKvHeads(),
+          .ffn = model.ffn,
+          .experts = model.moe.experts,
+          .expert_width = model.moe.width,
+          .vocab = model.vocab_size.value_or(std::numeric_limits<int>::max()),
+          .microbatches = (config.data.batch_sequences + microbatch_rows - 1) / microbatch_rows,
+          .tokens = config.data.sequence_length * microbatch_rows};
+}
+
 absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
   const ParallelConfig& p = config.parallel;
-  if (p.auto_layout) {
-    return Refuse("parallel.auto_layout: is not supported yet; set the degrees");
-  }
+  CHECK(!p.auto_layout) << "the layout is not chosen";
   RunLayout layout;
   // The number of microbatches may follow the data ranks, which follow the other degrees.
   const int others = p.pipeline * p.context * p.tensor;

@@ -27,8 +27,11 @@ struct RunLayout {
   }
 };
 
+// What a resolved config's model and batch allow, with microbatches of this many sequences.
+ModelLimits LimitsOf(const RunConfig& config, int64_t microbatch_rows);
+
 // InvalidArgument with every rule that is broken, the numbers, and layouts that would do. `config`
-// is resolved (its vocabulary is known).
+// is resolved: its vocabulary is known, its layout chosen (train/auto_layout.h).
 absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world);
 
 // What the job's communication follows.

@@ -6,12 +6,14 @@ namespace choir {
 namespace {
 
 constexpr const char* kNumerics = "--numerics=";
+constexpr const char* kParallel = "--parallel=";
 
 }  // namespace
 
 bool IsOverride(const std::string& argument) {
   if (argument.rfind("--", 0) != 0) return false;
-  if (argument.starts_with(kNumerics)) return true;  // the one key outside of a section
+  // A key outside of a section, and a section that may be one word.
+  if (argument.starts_with(kNumerics) || argument.starts_with(kParallel)) return true;
   const std::string path = argument.substr(2, argument.find('=') - 2);
   return path.find('.') != std::string::npos && path.find(' ') == std::string::npos;
 }

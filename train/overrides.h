@@ -17,7 +17,7 @@ struct Override {
 };
 
 // Whether an argument names a config key: `--`, then a path with a dot before any '='; or
-// `--numerics=`.
+// `--numerics=`, `--parallel=`.
 bool IsOverride(const std::string& argument);
 
 // Whether `--numerics=` is among them.

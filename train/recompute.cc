@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "model/transformer.h"
 #include "optim/adamw.h"
+#include "train/meta_input.h"
 
 namespace choir {
 namespace {
@@ -32,24 +33,14 @@ RecomputePolicy MakeRecomputePolicy(const std::vector<std::string>& patterns) {
 }
 
 std::set<std::string> RecomputableTags(const RunConfig& config) {
-  const int64_t n = config.data.sequence_length;
-  const TensorOptions ids{DType::kI32, Device::kMeta, MemoryCategory::kWorkspace};
-  const TensorOptions mask{DType::kF32, Device::kMeta, MemoryCategory::kWorkspace};
   Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
-  ModelInput input;
-  input.tokens = Tensor::Empty({n}, ids);
-  input.labels = Tensor::Empty({n}, ids);
-  input.block.positions = Tensor::Empty({n}, ids);
-  input.block.valid = Tensor::Empty({n}, mask);
-  input.block.boundaries =
-      std::make_shared<std::vector<int32_t>>(std::vector<int32_t>{0, static_cast<int32_t>(n)});
   std::set<std::string> tags;
   Tape tape;
   tape.SetRecomputePolicy([&tags](std::string_view tag, int) {
     tags.emplace(tag);
     return false;
   });
-  model.Loss(tape, input, 1);
+  model.Loss(tape, MetaInput(config.data.sequence_length), 1);
   return tags;
 }
 

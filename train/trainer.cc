@@ -14,6 +14,7 @@
 #include "ops/parallel_for.h"
 #include "optim/schedule.h"
 #include "train/agreement.h"
+#include "train/auto_layout.h"
 #include "train/recompute.h"
 
 namespace choir {
@@ -47,8 +48,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config, 
   SetNumThreads(config.train.threads.value_or(0));
   ASSIGN_OR_RETURN(auto loader, BatchLoader::Open(config.data));
   ASSIGN_OR_RETURN(auto validation, ValidationSet::Open(config.data));
-  ASSIGN_OR_RETURN(const RunConfig resolved, ResolveConfig(config, loader->vocab_size()));
+  ASSIGN_OR_RETURN(RunConfig resolved, ResolveConfig(config, loader->vocab_size()));
   RETURN_IF_ERROR(CheckRecompute(resolved));
+  ASSIGN_OR_RETURN(resolved, WithChosenLayout(resolved, world));
   ASSIGN_OR_RETURN(const RunLayout layout,
                    PlanLayout(resolved, world != nullptr ? world->size() : 1));
   if (world != nullptr) world->set_options(WorldOptionsOf(resolved));

@@ -39,7 +39,11 @@ void VirtualStageRule(const ParallelConfig& config, DegreeProblems& problems) {
 
 // auto_layout and a degree contradict each other.
 void AutoRule(const ParallelConfig& config, DegreeProblems& problems) {
-  if (!config.auto_layout) return;
+  if (!config.auto_layout) {
+    if (!config.rank_memory_gib) return;
+    problems.push_back({{"rank_memory_gib", "auto_layout"}, "is used by auto_layout only"});
+    return;
+  }
   std::string given;
   std::vector<std::string> fields = {"auto_layout"};
   const auto note = [&](const char* key, bool is_given) {

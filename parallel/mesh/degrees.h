@@ -58,7 +58,11 @@ struct ParallelConfig {
   bool check_collectives = false;
   double timeout_s = 600;
   bool auto_layout = false;
+  std::optional<double> rank_memory_gib;
 
+  // `parallel: auto`.
+  static constexpr const char* kWord = "auto";
+  void SetByWord() { auto_layout = true; }
   void Visit(auto&& v) {
     v("data", data, "ranks that see different data; auto: what the other degrees leave",
       InRange(1, kMaxDegree));
@@ -95,7 +99,12 @@ struct ParallelConfig {
     v("check_collectives", check_collectives,
       "compare every collective with the other ranks' before it starts");
     v("timeout_s", timeout_s, "seconds a rank waits for the others before the job ends", Above(0));
-    v("auto_layout", auto_layout, "choose all degrees from model, ranks and memory");
+    v("auto_layout", auto_layout,
+      "choose all degrees from model, ranks and memory; `parallel: auto` is short for it");
+    v("rank_memory_gib", rank_memory_gib,
+      "GiB that a rank may use, for auto_layout; auto: nine tenths of its share of the free memory "
+      "of its node",
+      Above(0));
   }
   void Check(ConfigErrors& errors) const;
 };

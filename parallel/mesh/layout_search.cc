@@ -159,9 +159,11 @@ std::vector<Degrees> Choices(const ParallelConfig& config, int world, const Mode
   return choices;
 }
 
-std::string Gib(double bytes) {
+std::string Size(double bytes) {
+  const bool large = bytes >= (1 << 30);
   char text[32];
-  std::snprintf(text, sizeof text, "%.2f GiB", bytes / (1 << 30));
+  std::snprintf(text, sizeof text, large ? "%.2f GiB" : "%.2f MiB",
+                bytes / (large ? 1 << 30 : 1 << 20));
   return text;
 }
 
@@ -235,9 +237,11 @@ double RoughBytes(const ParallelConfig& config, const Degrees& degrees, const Mo
                          (degrees.expert * degrees.expert_tensor);
   const int expert_shards = degrees.shard > 1 ? mesh.Size(Axis::kExpertData) : 1;
   const int64_t microbatches = limits.microbatches / (degrees.replica * degrees.shard);
-  const double activations =
-      needs.activation_bytes / (degrees.context * degrees.tensor) * chunk *
-      static_cast<double>(ChunksInFlight(config, degrees.pipe, microbatches));
+  const int64_t in_flight = needs.one_microbatch
+                                ? microbatches * config.virtual_stages
+                                : ChunksInFlight(config, degrees.pipe, microbatches);
+  const double activations = needs.activation_bytes / (degrees.context * degrees.tensor) * chunk *
+                             static_cast<double>(in_flight);
   return (dense + experts) * needs.parameter_bytes +
          (dense / degrees.shard + experts / expert_shards) * needs.optimizer_bytes + activations;
 }
@@ -264,9 +268,9 @@ absl::StatusOr<Degrees> ChooseDegrees(const ParallelConfig& config, int world,
     }
   }
   return absl::InvalidArgumentError(StrCat("parallel.auto_layout finds no layout of ", Ranks(world),
-                                           " that fits ", Gib(needs.rank_bytes),
+                                           " that fits ", Size(needs.rank_bytes),
                                            " a rank: ", ToString(*least), " needs least, about ",
-                                           Gib(least_bytes)));
+                                           Size(least_bytes)));
 }
 
 }  // namespace choir

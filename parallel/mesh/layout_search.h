@@ -33,6 +33,7 @@ struct MemoryNeeds {
   double parameter_bytes = 8;     // of each: weight and gradient
   double optimizer_bytes = 12;    // of each: master weight and moments, what ZeRO 1 shards
   double activation_bytes = 0;    // of one microbatch and all layers, kept for its backward
+  bool one_microbatch = false;    // a data rank runs all its microbatches as one
   double rank_bytes = 0;          // a rank has
   int node_size = 0;              // ranks of a node; 0: unknown
 };

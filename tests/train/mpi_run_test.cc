@@ -93,6 +93,28 @@ TEST(MpiRunTest, WrongDegreesAreRefusedWithTheEquation) {
   EXPECT_FALSE(Exists(run));
 }
 
+TEST(MpiRunTest, AutoLayoutFollowsTheMemoryOfARank) {
+  const auto start = [](const std::string& run, Strings parallel) {
+    parallel.push_back("--train.microbatch_sequences=1");
+    return Process(OnRanks(2, TrainArgs("moe-tiny", run, parallel))).Wait();
+  };
+  const auto with_gib = [](const std::string& gib) {
+    return Strings{"--parallel.auto_layout=true", "--parallel.rank_memory_gib=" + gib};
+  };
+  const std::string roomy = FreshPath("roomy"), tight = FreshPath("tight"),
+                    none = FreshPath("none");
+  const ProcessResult much = start(roomy, {"--parallel=auto"});
+  ASSERT_EQ(much.exit, 0) << much.err;
+  EXPECT_THAT(much.err, HasSubstr("parallel: auto chose data=2 expert=2"));
+  const ProcessResult little = start(tight, with_gib("0.005"));
+  ASSERT_EQ(little.exit, 0) << little.err;
+  EXPECT_THAT(little.err, HasSubstr("parallel: auto chose data=2 shard=2 expert=2"));
+  const ProcessResult too_little = start(none, with_gib("0.003"));
+  EXPECT_EQ(too_little.exit, 2);
+  EXPECT_THAT(too_little.err, HasSubstr("finds no layout of 2 ranks that fits"));
+  EXPECT_FALSE(Exists(none));
+}
+
 // The process of one rank, by its command line and environment.
 pid_t FindRank(const std::string& run, int rank) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {

@@ -258,8 +258,8 @@ TEST(ChooseDegrees, TakesTheSmallestCopyThatFits) {
   EXPECT_EQ(Chosen(8, limits, Needs(80)), "data=2 shard=2 tensor=4");
   EXPECT_EQ(Chosen(8, limits, Needs(60)), "data=1 pipeline=2 tensor=4");
   EXPECT_EQ(Chosen(8, limits, Needs(40)),
-            "parallel.auto_layout finds no layout of 8 ranks that fits 0.00 GiB a rank: data=1 "
-            "pipeline=2 tensor=4 needs least, about 0.00 GiB");
+            "parallel.auto_layout finds no layout of 8 ranks that fits 0.00 MiB a rank: data=1 "
+            "pipeline=2 tensor=4 needs least, about 0.00 MiB");
 }
 
 TEST(ChooseDegrees, KeepsTensorInsideANodeAndEven) {
