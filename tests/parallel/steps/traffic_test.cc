@@ -1,0 +1,80 @@
+// The bytes of a step are those of the formulas in docs/parallelism.md.
+#include "train/traffic.h"
+
+#include <gtest/gtest.h>
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "parallel/comm/local_world.h"
+#include "tests/train/run_fixture.h"
+#include "train/trainer.h"
+#include "train/verify.h"
+
+namespace choir {
+namespace {
+
+// Every token visits every expert, so that loads are even; no balance losses.
+RunConfig Config() {
+  auto config = LoadConfigFile<RunConfig>(
+      train_test::ConfigPath("moe-tiny"),
+      {"--data.path=" + train_test::TinyData(), "--train.microbatch_sequences=1",
+       "--model.moe.experts=4", "--model.moe.top_k=4", "--model.moe.sequence_loss=0"});
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *config;
+}
+
+std::vector<Placement> WholeModel(const RunConfig& config) {
+  const Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
+  std::vector<Placement> all;
+  for (const auto& entry : model.parameters()) all.push_back(entry.placement);
+  return all;
+}
+
+class TrafficTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(TrafficTest, IsThatOfTheFormula) {
+  RunConfig config = Config();
+  const auto layout = ParseLayout(GetParam());
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  config.parallel = layout->parallel;
+  const auto plan = PlanLayout(config, layout->world);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+
+  std::mutex mutex;
+  Traffic sent;
+  const absl::Status status = RunLocal(layout->world, {}, [&](World& world) {
+    auto trainer = Trainer::Make(config, &world);
+    ASSERT_TRUE(trainer.ok()) << trainer.status();
+    ASSERT_TRUE((*trainer)->Step().ok());
+    const Traffic before = Sorted(world.Counts());
+    ASSERT_TRUE((*trainer)->Step().ok());
+    const Traffic after = Sorted(world.Counts());
+    const std::lock_guard lock(mutex);
+    for (auto axis : {&Traffic::data, &Traffic::tensor, &Traffic::expert, &Traffic::context,
+                      &Traffic::pipeline}) {
+      sent.*axis += after.*axis - before.*axis;
+    }
+  });
+  ASSERT_TRUE(status.ok()) << status;
+  const Traffic formula = StepTraffic(config, *plan, WholeModel(config));
+  EXPECT_EQ(sent.data, formula.data);
+  EXPECT_EQ(sent.tensor, formula.tensor);
+  EXPECT_EQ(sent.expert, formula.expert);
+  EXPECT_EQ(sent.context, formula.context);
+  EXPECT_EQ(sent.pipeline, formula.pipeline);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, TrafficTest,
+    testing::Values("data=2", "data=8", "data=2,shard=2", "data=8,shard=2", "tensor=2", "tensor=4",
+                    "context=2", "context=3", "tensor=2,context=2", "pipeline=2",
+                    "pipeline=3,schedule=zero_bubble", "data=2,expert=2", "data=4,expert=4",
+                    "data=2,expert_tensor=2", "data=4,expert=2,expert_tensor=2",
+                    "data=4,shard=2,expert=2", "data=2,shard=2,context=2",
+                    "data=2,tensor=2,pipeline=2,expert=4", "data=2,context=2,pipeline=2,expert=2",
+                    "data=2,shard=2,tensor=2,pipeline=2,expert=2"));
+
+}  // namespace
+}  // namespace choir

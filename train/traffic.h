@@ -1,0 +1,35 @@
+// What a step sends, by axis: the formulas of docs/parallelism.md, and what a job has counted.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "parallel/comm/communicator.h"
+#include "parallel/mesh/placement.h"
+#include "train/config.h"
+#include "train/layout.h"
+
+namespace choir {
+
+// Bytes that all ranks together send in one step.
+struct Traffic {
+  int64_t data = 0;  // gradients and, with ZeRO, weights; of the axes that have copies of weights
+  int64_t tensor = 0;
+  int64_t expert = 0;
+  int64_t context = 0;
+  int64_t pipeline = 0;
+  bool operator==(const Traffic&) const = default;
+};
+
+// By formula, in fast mode and without recomputation. Exact but for `expert`, which takes it that
+// every expert gets as many tokens. Not counted: balance losses (which Sorted takes for `data`) and
+// what all ranks agree on. `parameters` are those of the whole model, its embedding first (a tied
+// table once); `config` is resolved.
+Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
+                    std::span<const Placement> parameters);
+
+// What one rank has sent so far (World::Counts), sorted in the same way.
+Traffic Sorted(const std::vector<CommCount>& counts);
+
+}  // namespace choir
