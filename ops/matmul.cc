@@ -30,10 +30,11 @@ Var Linear(Tape& tape, const Var& x, Parameter& w, const LinearOptions& options)
   const InnerSum over_in{tape.numerics(), options.in_pieces};
   const InnerSum over_out{tape.numerics(), options.out_pieces};
   Var y = tape.Compute(options.tag, [xs, &w, in_dims, over_in] {
+    // First: to make x again may need other layers' weights, and this one's need not be there.
+    const Tensor& x = xs.Get();
     const Tensor matrix = AsMatrix(w.Value(), in_dims);
-    Tensor out = Tensor::Empty({xs.Get().dim(0), matrix.dim(0)},
-                               xs.Get().options(MemoryCategory::kActivations));
-    MatmulInto(out, xs.Get(), Transpose::kNo, matrix, Transpose::kYes, 0.0, over_in);
+    Tensor out = Tensor::Empty({x.dim(0), matrix.dim(0)}, x.options(MemoryCategory::kActivations));
+    MatmulInto(out, x, Transpose::kNo, matrix, Transpose::kYes, 0.0, over_in);
     return out;
   });
   tape.Record({&y}, [xs, gx = x.grad(), &w, in_dims, over_out, rows = tape.rows()](Sink& sink) {

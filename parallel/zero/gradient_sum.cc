@@ -197,6 +197,7 @@ void GradientSum::SumMicrobatch(size_t i) {
     round = leaf / tree.chunks() / place_.Size(kDataAxes);
     whole = std::move(nodes[0].sum);
   }
+  CHECK(axes.inner.empty()) << "weights travel over the shard axis too: it comes first";
   queue_.Add(axes, std::move(whole),
              [this, i, round](const Tensor& piece) { AddRound(i, round, piece); });
 }

@@ -11,9 +11,10 @@
 
 namespace choir {
 
-// The ranks of every group that a sum goes over make the same calls, in the same order: a bucket's
-// first collective starts with the call that fills it, and its others behind those of the buckets
-// before it.
+// The ranks of every group that a sum goes over make the same calls, in the same order. A bucket's
+// first collective starts with the call that fills it; its others start some time later, behind
+// those of the buckets before it. So what is a later collective's group in one sum (shard behind
+// inner, outer behind shard) is no first one's in another, nor used by anything else meanwhile.
 class SumQueue {
  public:
   // Gets this rank's piece of the sum: flat, and the callee's until it returns.
