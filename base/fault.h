@@ -30,9 +30,12 @@ enum class Fault : int {
   kGatherGradientScaled,  // the gradient of an all-gather is a mean, not a sum
   kPartialNotSummed,      // a row-parallel product keeps its own part
   // ZeRO.
-  kValuesNotGathered,      // one parameter's shards stay where they were updated
-  kShardOfNeighbour,       // the boundaries of shards are off by one piece
-  kNeighboursPieceSummed,  // reduce-scatter gives the neighbour's piece
+  kValuesNotGathered,         // one parameter's shards stay where they were updated
+  kShardOfNeighbour,          // the boundaries of shards are off by one piece
+  kNeighboursPieceSummed,     // reduce-scatter gives the neighbour's piece
+  kGradientShardOverwritten,  // a microbatch's shard replaces those before it
+  kStaleGather,               // a gathered weight outlives the update
+  kGatheredForAnotherUnit,    // what was gathered ahead is another layer's weight
   // The gradient norm.
   kNormCountsReplicas,  // copies count each time
   kNormMissesExperts,   // experts count as if all data ranks had the same

@@ -29,10 +29,15 @@ void ParameterList::Make(Parameter& parameter, const std::string& name, Placemen
       LocalSlice(placement.shape, placement.layout, place->mesh(), place->rank()).count;
   TensorOptions of_kind = options;
   of_kind.category = MemoryCategory::kParameters;
-  parameter.value = Tensor::Empty(shape, of_kind);
+  const ParameterStorage kept = storage ? storage(placement) : ParameterStorage::kWhole;
+  if (kept == ParameterStorage::kShardsOnly) {
+    parameter.sharded = std::make_shared<ShardedValue>(ShardedValue{shape, of_kind, {}, {}});
+  } else {
+    parameter.value = Tensor::Empty(shape, of_kind);
+  }
   of_kind.category = MemoryCategory::kGradients;
-  parameter.grad = Tensor::Zeros(shape, of_kind);
-  entries.push_back({&parameter, init, std::move(placement)});
+  if (kept == ParameterStorage::kWhole) parameter.grad = Tensor::Zeros(shape, of_kind);
+  entries.push_back({&parameter, init, std::move(placement), {unit}});
 }
 
 Var GatherTokens(Tape& tape, const Var& x, const BlockInput& input, const Place& place) {
@@ -67,7 +72,7 @@ void Attention::Make(ParameterList& list, const std::string& prefix, const Model
 }
 
 Var Attention::Prepare(Tape& tape, const Var& x, const BlockInput& input) {
-  const Shape& w = qkv.value.shape();
+  const Shape& w = qkv.shape();
   const int64_t group_size = w.dim(1) * w.dim(2);
   const Var all = GatherTokens(tape, x, input, *place);
   const Var projected =
@@ -92,7 +97,7 @@ Var Attention::Forward(Tape& tape, const Var& x, const BlockInput& input, KvCach
     mixed = ContextAttention(tape, prepared, {input.boundaries, scale, &input.tokens}, *place);
   }
   prepared = Var();
-  const Shape& w = qkv.value.shape();
+  const Shape& w = qkv.shape();
   const int64_t group_size = (w.dim(1) - 2) * w.dim(2);
   const Var sum = Linear(tape, mixed, output,
                          {.tag = "attention.output",

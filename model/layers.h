@@ -6,6 +6,7 @@
 // split outermost or keep it apart.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,12 +50,15 @@ struct ParameterList {
     Parameter* parameter;
     ParameterInit init;
     Placement placement;
+    std::vector<int> units;  // that use it (Tape::SetUnit)
   };
   std::vector<Entry> entries;
   TensorOptions options;  // dtype and device
   const Place* place = nullptr;
+  int unit = 0;                                               // of what is made
+  std::function<ParameterStorage(const Placement&)> storage;  // null: whole
 
-  // Allocates this rank's part of a parameter of `placement.shape`.
+  // Allocates this rank's part of a parameter of `placement.shape`, as far as `storage` says.
   void Make(Parameter& parameter, const std::string& name, Placement placement, ParameterInit init);
 };
 

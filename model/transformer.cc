@@ -15,28 +15,35 @@ namespace {
 
 Transformer::Part WholeModel(const ModelConfig& config) {
   static const Place& alone = *new Place;
-  return {&alone, {{0, config.layers, /*embedding=*/true, /*head=*/true}}, {0}};
+  return {&alone, {{0, config.layers, /*embedding=*/true, /*head=*/true}}, {0}, nullptr};
 }
 
-// Fills this rank's part of a parameter.
 template <class T>
-void Draw(const ParameterList::Entry& entry, const Place& place, uint64_t seed) {
-  const auto& [parameter, init, placement] = entry;
-  const CounterRandom random(seed, "init/" + parameter->name);
+void Draw(const ParameterList::Entry& entry, const Place& place, const CounterRandom& random,
+          int64_t first, const Tensor& out) {
+  const ParameterInit& init = entry.init;
+  const Placement& placement = entry.placement;
   const Slice slice = LocalSlice(placement.shape, placement.layout, place.mesh(), place.rank());
   const bool part = slice.count != placement.shape;
   const bool by_part = part && !init.ones && Injected(Fault::kInitByLocalIndex);
-  T* p = parameter->value.data<T>();
-  ParallelRanges(parameter->value.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
+  T* p = out.data<T>();
+  ParallelRanges(out.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
+      const int64_t at = first + i;
       const auto index =
-          static_cast<uint64_t>(by_part ? i : GlobalIndex(placement.shape, slice, i));
+          static_cast<uint64_t>(by_part ? at : GlobalIndex(placement.shape, slice, at));
       p[i] = static_cast<T>(init.ones ? 1 : init.std * random.Normal(index));
     }
   });
 }
 
 }  // namespace
+
+void DrawInitial(const ParameterList::Entry& entry, const Place& place, uint64_t seed,
+                 int64_t begin, const Tensor& out) {
+  const CounterRandom random(seed, "init/" + entry.parameter->name);
+  DispatchFloat(out.dtype(), [&]<class T>() { Draw<T>(entry, place, random, begin, out); });
+}
 
 Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
                          const TensorOptions& options)
@@ -48,6 +55,7 @@ Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
   CHECK(!part_.mine.empty() && !part_.stages.empty());
   list_.options = options;
   list_.place = part_.place;
+  list_.storage = part_.storage;
   blocks_.resize(static_cast<size_t>(config.layers));
   const Placement table{{vocab_size, config.hidden}, Layout::Split(0, Axis::kTensor)};
   if (part_.mine.front() == 0) {
@@ -58,13 +66,16 @@ Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
     for (int i = layers.begin; i < layers.end; ++i) MakeBlock(i);
   }
   if (part_.mine.back() != num_stages() - 1) return;
+  list_.unit = HeadUnit();
   list_.Make(final_norm_.emplace(), "final_norm", {{config.hidden}, {}}, {.ones = true});
+  if (config.tie_embeddings && embedding_) list_.entries.front().units.push_back(HeadUnit());
   const bool apart = num_stages() > 1 || place().invariant();
   if (config.tie_embeddings && !apart) return;
   list_.Make(head_.emplace(), config.tie_embeddings ? "embedding" : "head", table,
              {config.init_std});
   if (config.tie_embeddings && embedding_) {
     head_->value = embedding_->value;
+    head_->sharded = embedding_->sharded;
     list_.entries.pop_back();
   }
 }
@@ -73,6 +84,7 @@ void Transformer::MakeBlock(int layer) {
   auto& slot = blocks_[static_cast<size_t>(layer)];
   CHECK(slot == nullptr) << "layer " << layer << " is in two stages";
   Block& block = *(slot = std::make_unique<Block>());
+  list_.unit = layer + 1;
   const std::string prefix = "layers." + std::to_string(layer) + ".";
   const Placement norm{{config_.hidden}, {}};
   list_.Make(block.attention_norm, prefix + "attention_norm", norm, {.ones = true});
@@ -90,13 +102,21 @@ void Transformer::MakeBlock(int layer) {
 
 void Transformer::Initialize(uint64_t seed) {
   for (const ParameterList::Entry& entry : list_.entries) {
-    if (entry.parameter->value.device() == Device::kMeta) continue;
-    DispatchFloat(entry.parameter->value.dtype(),
-                  [&]<class T>() { Draw<T>(entry, place(), seed); });
+    const Tensor& value = entry.parameter->value;
+    if (value.defined() && value.device() != Device::kMeta) {
+      DrawInitial(entry, place(), seed, 0, value);
+    }
   }
 }
 
+Transformer::UnitRange Transformer::UnitsOf(int stage) const {
+  const StageLayers& layers = part_.stages[static_cast<size_t>(stage)];
+  return {stage == 0 ? kEmbeddingUnit : layers.begin + 1,
+          stage == num_stages() - 1 ? HeadUnit() : layers.end};
+}
+
 Transformer::Residual Transformer::Embed(Tape& tape, const ModelInput& input) {
+  tape.SetUnit(kEmbeddingUnit);
   tape.SetRows(input.block.tokens.context_leaves);
   const Slice rows = LocalSlice({vocab_size_, config_.hidden}, Layout::Split(0, Axis::kTensor),
                                 place().mesh(), place().rank());
@@ -119,6 +139,7 @@ void Transformer::RunLayers(Tape& tape, StageLayers layers, Residual& residual,
   for (int layer = layers.begin; layer < layers.end; ++layer) {
     Block& block = *blocks_[static_cast<size_t>(layer)];
     tape.SetLayer(layer);
+    tape.SetUnit(layer + 1);
     KvCache* cache = caches != nullptr ? &(*caches)[static_cast<size_t>(layer)] : nullptr;
     residual.delta = block.attention.Forward(tape, Normed(tape, residual, block.attention_norm),
                                              input.block, cache);
@@ -137,6 +158,7 @@ void Transformer::RunLayers(Tape& tape, StageLayers layers, Residual& residual,
 void Transformer::AddHead(Tape& tape, Residual& residual, const ModelInput& input,
                           double label_scale, StageOutput& output) {
   Var all;
+  tape.SetUnit(HeadUnit());
   {
     const Var normed = Normed(tape, residual, *final_norm_);
     residual = Residual();

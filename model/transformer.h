@@ -6,6 +6,7 @@
 // only those of its pipeline stages. One rank without stages has the whole model.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,13 +46,25 @@ class Transformer {
     const Place* place = nullptr;
     std::vector<StageLayers> stages;  // of the whole model
     std::vector<int> mine;
+    // What is allocated of each parameter; null: value and gradient.
+    std::function<ParameterStorage(const Placement&)> storage;
   };
   Transformer(const ModelConfig& config, int64_t vocab_size, const TensorOptions& options,
               Part part);
   Transformer(const Transformer&) = delete;
 
   // Draws every parameter from (seed, name, index in the whole tensor): the same for any layout.
+  // Leaves out those that are kept in shards: DrawInitial.
   void Initialize(uint64_t seed);
+
+  // Parameters by use (Tape::SetUnit, ParameterList::Entry::units): the embedding, each layer by
+  // itself, final norm and head. Those of a stage are first to last.
+  struct UnitRange {
+    int first, last;
+  };
+  static constexpr int kEmbeddingUnit = 0;
+  int HeadUnit() const { return config_.layers + 1; }
+  UnitRange UnitsOf(int stage) const;
 
   // Runs stage `stage`. `hidden` is the output of the stage before it; undefined for the first.
   // label_scale: 1 / labels of the global batch.
@@ -118,5 +131,9 @@ class Transformer {
   std::optional<Parameter> head_;               // [V, C]; none: the embedding serves
   std::vector<MixtureOfExperts*> experts_;
 };
+
+// Draws elements [begin, begin + out.NumElements()) of this rank's part of a parameter, flattened.
+void DrawInitial(const ParameterList::Entry& entry, const Place& place, uint64_t seed,
+                 int64_t begin, const Tensor& out);
 
 }  // namespace choir

@@ -307,11 +307,11 @@ struct HeadGradient {
 
 void CheckArguments(const Var& h, const Parameter& head, const Tensor& labels,
                     const CrossEntropyOptions& options) {
-  CHECK(h.shape().rank() == 2 && head.value.shape().rank() == 2) << head.name;
-  CHECK(h.dim(1) == head.value.dim(1)) << head.name << " " << head.value.shape();
+  CHECK(h.shape().rank() == 2 && head.shape().rank() == 2) << head.name;
+  CHECK(h.dim(1) == head.shape().dim(1)) << head.name << " " << head.shape();
   CHECK(labels.dtype() == DType::kI32 && labels.NumElements() == h.dim(0));
   CHECK(options.chunk_rows >= 0 && options.z_loss >= 0);
-  CHECK(options.first_row >= 0 && options.first_row + head.value.dim(0) <= options.vocabulary)
+  CHECK(options.first_row >= 0 && options.first_row + head.shape().dim(0) <= options.vocabulary)
       << head.name << ": row " << options.first_row << " of " << options.vocabulary;
 }
 
@@ -334,17 +334,18 @@ std::vector<int64_t> Pieces(const SumPieces& pieces, bool invariant, int64_t row
 CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const Tensor& labels,
                                 double scale, const CrossEntropyOptions& asked) {
   CrossEntropyOptions options = asked;
-  if (options.vocabulary == 0) options.vocabulary = head.value.dim(0);
+  if (options.vocabulary == 0) options.vocabulary = head.shape().dim(0);
   CheckArguments(h, head, labels, options);
   const bool invariant = tape.invariant(), alone = options.vocabulary_group == nullptr;
-  const auto pieces = Pieces(options.vocabulary_pieces, invariant, head.value.dim(0));
-  auto input = [hs = h.Save(), &head, labels, scale, options, invariant, pieces] {
-    return LossInput{hs.Get(), head.value, labels, scale, options, invariant, pieces};
+  const auto pieces = Pieces(options.vocabulary_pieces, invariant, head.shape().dim(0));
+  auto input = [&head, labels, scale, options, invariant, pieces](const Tensor& h) {
+    return LossInput{h, head.Value(), labels, scale, options, invariant, pieces};
   };
+  const Saved hs = h.Save();
   if (!tape.recording()) {
     std::vector<Var> results =
-        tape.Compute({"loss", "loss.token_nll"}, [input]() -> std::vector<Tensor> {
-          const LossOutput out = FusedLoss(input(), false);
+        tape.Compute({"loss", "loss.token_nll"}, [input, hs]() -> std::vector<Tensor> {
+          const LossOutput out = FusedLoss(input(hs.Get()), false);
           return {out.loss, out.token_nll};
         });
     return {results[0], results[1]};
@@ -352,12 +353,12 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
   tape.Use(head);
   std::vector<Var> results =
       tape.Compute({"loss", "loss.token_nll", "loss.dh", invariant ? "loss.softmax" : "loss.dhead"},
-                   [input, invariant]() -> std::vector<Tensor> {
-                     const LossOutput out = FusedLoss(input(), true);
+                   [input, hs, invariant]() -> std::vector<Tensor> {
+                     const LossOutput out = FusedLoss(input(hs.Get()), true);
                      return {out.loss, out.token_nll, out.dh, invariant ? out.softmax : out.dhead};
                    });
   tape.Record({&results[0]}, [dh = results[2].Save(), rest = results[3].Save(), gh = h.grad(),
-                              &head, input, invariant, alone, rows = tape.rows()](Sink& sink) {
+                              &head, input, hs, invariant, alone, rows = tape.rows()](Sink& sink) {
     const double seed = ScalarValue(sink.OutputGrad(0));
     CHECK(!invariant || alone || IsPowerOfTwo(seed))
         << "the parts of dh times " << seed << " are rounded before they are summed";
@@ -367,10 +368,11 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
       sink.Add(gh, dh.Get());
     }
     if (invariant) {
-      HeadGradient gradient{input(), rest.Get(), seed};
-      sink.Weight(head, rows, gradient.in.h.dim(0),
-                  [gradient = std::move(gradient)](const Tensor& grad, int64_t begin, int64_t end) {
-                    gradient.AddTo(grad, begin, end);
+      // The head's value is asked for when it is needed, which may be later.
+      sink.Weight(head, rows, hs.Get().dim(0),
+                  [input, h = hs.Get(), softmax = rest.Get(), seed](const Tensor& grad,
+                                                                    int64_t begin, int64_t end) {
+                    HeadGradient{input(h), softmax, seed}.AddTo(grad, begin, end);
                   });
       return;
     }
@@ -381,10 +383,10 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
 }
 
 Tensor Logits(const Tensor& h, const Parameter& head) {
-  CHECK(h.shape().rank() == 2 && h.dim(1) == head.value.dim(1)) << head.name;
-  Tensor logits =
-      Tensor::Empty({h.dim(0), head.value.dim(0)}, h.options(MemoryCategory::kActivations));
-  MatmulInto(logits, h, Transpose::kNo, head.value, Transpose::kYes, 0.0);
+  const Tensor value = head.Value();
+  CHECK(h.shape().rank() == 2 && h.dim(1) == value.dim(1)) << head.name;
+  Tensor logits = Tensor::Empty({h.dim(0), value.dim(0)}, h.options(MemoryCategory::kActivations));
+  MatmulInto(logits, h, Transpose::kNo, value, Transpose::kYes, 0.0);
   return logits;
 }
 

@@ -113,14 +113,14 @@ void ScatterAdd(const Tensor& grad, const Tensor& tokens, const Tensor& dy, int6
 
 Var Embedding(Tape& tape, const Tensor& tokens, Parameter& table, const EmbeddingOptions& options) {
   CHECK(tokens.dtype() == DType::kI32);
-  CHECK(tokens.shape().rank() == 1 && table.value.shape().rank() == 2) << table.name;
+  CHECK(tokens.shape().rank() == 1 && table.shape().rank() == 2) << table.name;
   EmbeddingOptions part = options;
-  if (part.vocabulary == 0) part.vocabulary = table.value.dim(0);
-  CHECK(part.first_row >= 0 && part.first_row + table.value.dim(0) <= part.vocabulary)
+  if (part.vocabulary == 0) part.vocabulary = table.shape().dim(0);
+  CHECK(part.first_row >= 0 && part.first_row + table.shape().dim(0) <= part.vocabulary)
       << table.name << ": row " << part.first_row << " of " << part.vocabulary;
   tape.Use(table);
   Var y = tape.Compute(part.tag, [tokens, &table, part] {
-    const Tensor& value = table.value;
+    const Tensor value = table.Value();
     Tensor out =
         Tensor::Empty({tokens.dim(0), value.dim(1)}, value.options(MemoryCategory::kActivations));
     Launch(out.device(), "embedding", [&] {

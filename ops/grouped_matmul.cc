@@ -139,7 +139,7 @@ void AddWeightGrad(const Tensor& grad, const WeightGrad& g, int64_t leaf) {
 }
 
 void CheckLeaves(const GroupedLeaves& leaves, const Parameter& w) {
-  CHECK(leaves.experts == w.value.dim(0)) << w.name << " " << leaves.experts;
+  CHECK(leaves.experts == w.shape().dim(0)) << w.name << " " << leaves.experts;
   CHECK(leaves.bounds.size() == leaves.index.size() * static_cast<size_t>(2 * leaves.experts))
       << w.name << " " << leaves.bounds.size();
 }
@@ -148,23 +148,23 @@ void CheckLeaves(const GroupedLeaves& leaves, const Parameter& w) {
 
 Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets,
                   const GroupedOptions& options) {
-  CHECK(x.shape().rank() == 2 && w.value.shape().rank() >= 3) << w.name << " " << w.value.shape();
-  CHECK(x.dim(1) == w.value.dim(-1)) << w.name << " " << w.value.shape();
+  CHECK(x.shape().rank() == 2 && w.shape().rank() >= 3) << w.name << " " << w.shape();
+  CHECK(x.dim(1) == w.shape().dim(-1)) << w.name << " " << w.shape();
   CHECK(offsets.dtype() == DType::kI32);
-  CHECK(offsets.NumElements() == w.value.dim(0) + 1) << w.name << " " << w.value.shape();
+  CHECK(offsets.NumElements() == w.shape().dim(0) + 1) << w.name << " " << w.shape();
   if (options.leaves != nullptr) CheckLeaves(*options.leaves, w);
   tape.Use(w);
   Saved xs = x.Save();
   const InnerSum over_in{tape.numerics(), options.in_pieces};
   const InnerSum over_out{tape.numerics(), options.out_pieces};
   Var y = tape.Compute(options.tag, [xs, &w, offsets, over_in] {
-    return Multiply({xs.Get(), w.value, offsets, Transpose::kYes, over_in});
+    return Multiply({xs.Get(), w.Value(), offsets, Transpose::kYes, over_in});
   });
   tape.Record(
       {&y}, [xs, gx = x.grad(), &w, offsets, over_out, leaves = options.leaves](Sink& sink) {
         const Tensor dy = sink.OutputGrad(0);
         if (gx != nullptr) {
-          sink.Add(gx, Multiply({dy, w.value, offsets, Transpose::kNo, over_out}));
+          sink.Add(gx, Multiply({dy, w.Value(), offsets, Transpose::kNo, over_out}));
         }
         std::vector<int64_t> index;
         if (leaves != nullptr) index = leaves->index;

@@ -5,11 +5,17 @@
 namespace choir {
 namespace {
 
-Tensor AsMatrix(const Tensor& w, int in_dims) {
+struct MatrixShape {
   int64_t out = 1, in = 1;
-  const int out_dims = w.shape().rank() - in_dims;
-  for (int i = 0; i < w.shape().rank(); ++i) (i < out_dims ? out : in) *= w.dim(i);
-  return w.Reshape({out, in});
+  MatrixShape(const Shape& w, int in_dims) {
+    const int out_dims = w.rank() - in_dims;
+    for (int i = 0; i < w.rank(); ++i) (i < out_dims ? out : in) *= w.dim(i);
+  }
+};
+
+Tensor AsMatrix(const Tensor& w, int in_dims) {
+  const MatrixShape shape(w.shape(), in_dims);
+  return w.Reshape({shape.out, shape.in});
 }
 
 }  // namespace
@@ -17,23 +23,24 @@ Tensor AsMatrix(const Tensor& w, int in_dims) {
 Var Linear(Tape& tape, const Var& x, Parameter& w, const LinearOptions& options) {
   CHECK(x.shape().rank() == 2);
   const int in_dims = options.in_dims;
-  CHECK(in_dims > 0 && in_dims < w.value.shape().rank()) << w.name << " " << w.value.shape();
-  CHECK(x.dim(1) == AsMatrix(w.value, in_dims).dim(1)) << w.name << " " << w.value.shape();
+  CHECK(in_dims > 0 && in_dims < w.shape().rank()) << w.name << " " << w.shape();
+  CHECK(x.dim(1) == MatrixShape(w.shape(), in_dims).in) << w.name << " " << w.shape();
   tape.Use(w);
   Saved xs = x.Save();
   const InnerSum over_in{tape.numerics(), options.in_pieces};
   const InnerSum over_out{tape.numerics(), options.out_pieces};
   Var y = tape.Compute(options.tag, [xs, &w, in_dims, over_in] {
-    const Tensor matrix = AsMatrix(w.value, in_dims);
-    Tensor out = Tensor::Empty({xs.Get().dim(0), matrix.dim(0)},
-                               xs.Get().options(MemoryCategory::kActivations));
-    MatmulInto(out, xs.Get(), Transpose::kNo, matrix, Transpose::kYes, 0.0, over_in);
+    // First: to make x again may need other layers' weights, and this one's need not be there.
+    const Tensor& x = xs.Get();
+    const Tensor matrix = AsMatrix(w.Value(), in_dims);
+    Tensor out = Tensor::Empty({x.dim(0), matrix.dim(0)}, x.options(MemoryCategory::kActivations));
+    MatmulInto(out, x, Transpose::kNo, matrix, Transpose::kYes, 0.0, over_in);
     return out;
   });
   tape.Record({&y}, [xs, gx = x.grad(), &w, in_dims, over_out, rows = tape.rows()](Sink& sink) {
     const Tensor dy = sink.OutputGrad(0);
     if (gx != nullptr) {
-      const Tensor matrix = AsMatrix(w.value, in_dims);
+      const Tensor matrix = AsMatrix(w.Value(), in_dims);
       Tensor dx = Tensor::Empty({dy.dim(0), matrix.dim(1)}, dy.options());
       MatmulInto(dx, dy, Transpose::kNo, matrix, Transpose::kNo, 0.0, over_out);
       sink.Add(gx, std::move(dx));

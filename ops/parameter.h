@@ -10,17 +10,43 @@
 
 namespace choir {
 
+// A value that ranks keep in shards, and that is whole only while it is used
+// (parallel/zero/weight_store.h). Parameters with one value share one of these.
+struct ShardedValue {
+  Shape shape;  // of the whole
+  TensorOptions options;
+  Tensor whole;                  // undefined while there are only the shards
+  std::function<void()> gather;  // defines `whole`; blocks
+};
+
 struct Parameter {
   std::string name;  // "layers.3.attention.qkv"; keys initialisation, checkpoints and policies
-  Tensor value;
-  Tensor grad;  // same shape; backward adds into it
+  Tensor value;      // undefined where it is sharded
+  std::shared_ptr<ShardedValue> sharded;  // null: `value` is always here
+  // Same shape; backward adds into it. Where it is undefined, the first to add makes it.
+  Tensor grad;
   // `numerics: invariant`: backward adds here instead, leaf by leaf. Null otherwise.
   std::shared_ptr<GradTree> tree;
 
-  // Uses in the forward pass whose gradient has not arrived yet; a tied weight has several.
+  // Uses in the forward pass whose gradient has not arrived yet, of all tapes.
   int pending = 0;
-  // Called once per backward pass, when the last contribution has been added.
+  // Called once by each tape, when the last contribution of its uses (a tied weight has several)
+  // has been added.
   std::function<void(Parameter&)> on_ready;
+
+  // Where ops read the value. Gathers it if need be (a collective: all ranks that share the shards
+  // read in one order); it may be dropped again as soon as the returned handle is gone.
+  Tensor Value() const {
+    if (sharded == nullptr) return value;
+    if (!sharded->whole.defined()) sharded->gather();
+    return sharded->whole;
+  }
+  const Shape& shape() const { return sharded == nullptr ? value.shape() : sharded->shape; }
+  TensorOptions options(MemoryCategory category) const {
+    TensorOptions options = sharded == nullptr ? value.options() : sharded->options;
+    options.category = category;
+    return options;
+  }
 };
 
 }  // namespace choir

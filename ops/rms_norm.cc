@@ -83,11 +83,12 @@ struct NormUse {
 NormGrads NormBackward(const Tensor& x, const NormUse& norm, const RowBlocks& blocks,
                        const Tensor& dy, const Tensor& add) {
   const int64_t n = x.dim(1);
+  const Tensor weight = norm.w.Value();
   NormGrads grads{Tensor::Empty(x.shape(), dy.options()),
                   Tensor::Empty({blocks.count(), n}, x.options(MemoryCategory::kWorkspace))};
   Launch(x.device(), "rms_norm backward", [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
-      const T *x_data = x.data<T>(), *dy_data = dy.data<T>(), *w = norm.w.value.data<T>();
+      const T *x_data = x.data<T>(), *dy_data = dy.data<T>(), *w = weight.data<T>();
       const T* add_data = add.defined() ? add.data<T>() : nullptr;
       T* dx_data = grads.dx.data<T>();
       ForEachBlock(blocks, [&](int64_t begin, int64_t end, int64_t block) {
@@ -118,7 +119,7 @@ Tensor Backward(Sink& sink, const NormUse& norm, const Tensor& x, const Tensor& 
 
 void CheckShapes(const Var& x, const Parameter& w) {
   CHECK(x.shape().rank() == 2) << w.name;
-  CHECK(w.value.NumElements() == x.dim(1)) << w.name << " " << w.value.shape();
+  CHECK(w.shape().NumElements() == x.dim(1)) << w.name << " " << w.shape();
 }
 
 }  // namespace
@@ -147,7 +148,7 @@ Var RmsNorm(Tape& tape, const Var& x, Parameter& w, double eps, const Tag& tag) 
   CheckShapes(x, w);
   tape.Use(w);
   Saved xs = x.Save();
-  Var y = tape.Compute(tag, [xs, &w, eps] { return NormForward(xs.Get(), w.value, eps); });
+  Var y = tape.Compute(tag, [xs, &w, eps] { return NormForward(xs.Get(), w.Value(), eps); });
   tape.Record({&y}, [xs, gx = x.grad(), norm = NormUse{w, eps, tape.rows()}](Sink& sink) {
     sink.Add(gx, Backward(sink, norm, xs.Get(), sink.OutputGrad(0), Tensor()));
   });
@@ -165,7 +166,7 @@ AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& 
   // Both are made in one pass, but are two results, so that a dropped `normed` comes back from
   // `sum` without asking for `delta`. Each closure hands out its tensor once.
   std::pair<Tensor, Tensor> made;
-  if (adds) made = AddNormForward(x.tensor(), delta.tensor(), w.value, eps);
+  if (adds) made = AddNormForward(x.tensor(), delta.tensor(), w.Value(), eps);
   AddNormResult result;
   result.sum =
       tape.Compute(options.sum_tag, [xs, ds, adds, made = std::move(made.first)]() mutable {
@@ -174,7 +175,7 @@ AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& 
       });
   Saved ss = result.sum.Save();
   result.normed = tape.Compute(options.tag, [ss, &w, eps, made = std::move(made.second)]() mutable {
-    return made.defined() ? std::exchange(made, {}) : NormForward(ss.Get(), w.value, eps);
+    return made.defined() ? std::exchange(made, {}) : NormForward(ss.Get(), w.Value(), eps);
   });
   tape.Record({&result.sum, &result.normed},
               [ss, gx = x.grad(), gd = adds ? delta.grad() : GradRef(),

@@ -216,7 +216,7 @@ void CheckArguments(const Tensor& qkv, const QkNorm& norm, const RotaryTable& ta
   CHECK(positions.NumElements() == qkv.dim(0));
   CHECK(positions.dtype() == DType::kI32);
   for (const Parameter* w : {norm.q, norm.k}) {
-    CHECK(w == nullptr || w->value.NumElements() == qkv.dim(3)) << w->name;
+    CHECK(w == nullptr || w->shape().NumElements() == qkv.dim(3)) << w->name;
   }
 }
 
@@ -271,8 +271,8 @@ Var PrepareQkv(Tape& tape, const Var& qkv, const QkNorm& norm, const RotaryTable
   if (norm.q != nullptr) tape.Use(*norm.q);
   if (norm.k != nullptr) tape.Use(*norm.k);
   auto weights = [norm] {
-    return NormWeights{norm.q == nullptr ? Tensor() : norm.q->value,
-                       norm.k == nullptr ? Tensor() : norm.k->value, norm.eps};
+    return NormWeights{norm.q == nullptr ? Tensor() : norm.q->Value(),
+                       norm.k == nullptr ? Tensor() : norm.k->Value(), norm.eps};
   };
   Saved xs = qkv.Save();
   Var y = tape.Compute(options.tag, [xs, weights, table, positions] {

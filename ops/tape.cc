@@ -115,20 +115,24 @@ void Sink::Weight(Parameter& parameter, std::function<void(const Tensor& grad)> 
 }
 
 void Sink::Weight(Parameter& parameter, std::vector<int64_t> leaves, AccumulateLeaf accumulate) {
-  auto run = [&parameter, leaves = std::move(leaves), accumulate = std::move(accumulate)] {
+  auto run = [&parameter, uses = tape_.uses_, leaves = std::move(leaves),
+              accumulate = std::move(accumulate)] {
+    const TensorOptions options = parameter.options(MemoryCategory::kGradients);
     if (parameter.tree == nullptr) {
+      if (!parameter.grad.defined()) parameter.grad = Tensor::Zeros(parameter.shape(), options);
       accumulate(parameter.grad, -1);
     } else {
       CHECK(!leaves.empty()) << parameter.name << " has a tree, but its use no leaves";
       for (size_t i = 0; i < leaves.size(); ++i) {
-        Tensor grad = Tensor::Zeros(parameter.value.shape(),
-                                    parameter.value.options(MemoryCategory::kGradients));
+        Tensor grad = Tensor::Zeros(parameter.shape(), options);
         accumulate(grad, static_cast<int64_t>(i));
         parameter.tree->Add(leaves[i], std::move(grad));
       }
     }
-    CHECK(parameter.pending > 0) << parameter.name;
-    if (--parameter.pending == 0 && parameter.on_ready) parameter.on_ready(parameter);
+    const auto use = uses->find(&parameter);
+    CHECK(use != uses->end() && use->second > 0 && parameter.pending > 0) << parameter.name;
+    --parameter.pending;
+    if (--use->second == 0 && parameter.on_ready) parameter.on_ready(parameter);
   };
   if (tape_.deferred_ != nullptr) {
     tape_.deferred_->push_back(std::move(run));
@@ -194,11 +198,19 @@ void Tape::Record(std::initializer_list<Var*> outputs, Backward backward) {
     if (observer_ != nullptr) node.observed.push_back(output->value_->observed);
   }
   node.backward = std::move(backward);
+  node.unit = unit_;
   nodes_.push_back(std::move(node));
 }
 
 void Tape::Use(Parameter& parameter) {
-  if (recording_) ++parameter.pending;
+  if (!recording_) return;
+  ++parameter.pending;
+  ++(*uses_)[&parameter];
+}
+
+void Tape::SetUnit(int unit) {
+  unit_ = unit;
+  if (unit_hook_) unit_hook_(unit, /*backward=*/false);
 }
 
 Var Tape::Reshape(const Var& x, const Shape& shape) {
@@ -240,6 +252,7 @@ void Tape::RunBackward(std::span<const Var> outputs, std::span<const Tensor> see
   CHECK(outputs.size() == seeds.size());
   Sink start(*this, {});
   for (size_t i = 0; i < outputs.size(); ++i) start.Add(outputs[i].grad(), seeds[i]);
+  int unit = -1;
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());
     nodes_.pop_back();
@@ -248,6 +261,7 @@ void Tape::RunBackward(std::span<const Var> outputs, std::span<const Tensor> see
     if (!reached) continue;
     if (poll_) poll_();
     if (observer_ != nullptr) ShowGradients(node);
+    if (unit_hook_ && node.unit != unit) unit_hook_(unit = node.unit, /*backward=*/true);
     Sink sink(*this, node.outputs);
     node.backward(sink);
     for (const GradRef& slot : node.outputs) slot->grad = Tensor();

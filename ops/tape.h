@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -166,7 +167,8 @@ class Tape {
   // Says how the gradients of `outputs` become gradients of inputs and parameters. The outputs get
   // their gradient slots here; `backward` runs at most once, and only if a gradient reached one.
   void Record(std::initializer_list<Var*> outputs, Backward backward);
-  // Counts a use of a parameter by the forward pass; each must be matched by one Sink::Weight.
+  // Counts a use of a parameter by the forward pass; each must be matched by one Sink::Weight. When
+  // all of this tape are, the parameter is told (Parameter::on_ready).
   void Use(Parameter& parameter);
 
   // The same storage under another shape.
@@ -189,6 +191,13 @@ class Tape {
   void SetRows(std::shared_ptr<const RowLeaves> rows) { rows_ = std::move(rows); }
   const std::shared_ptr<const RowLeaves>& rows() const { return rows_; }
 
+  // The model's parameters are used in units, one after another (blocks, say). `SetUnit` says which
+  // unit the ops made from now on belong to; the hook is told before they run, and again before
+  // their gradients are computed. A recomputed result may read other units in between.
+  using UnitHook = std::function<void(int unit, bool backward)>;
+  void SetUnitHook(UnitHook hook) { unit_hook_ = std::move(hook); }
+  void SetUnit(int unit);
+
   // Called between kernels, forward and backward, so that communication makes progress while this
   // thread computes. May be empty.
   void SetPoll(std::function<void()> poll) { poll_ = std::move(poll); }
@@ -202,6 +211,7 @@ class Tape {
   struct Node {
     std::vector<GradRef> outputs;
     Backward backward;
+    int unit = -1;
     std::vector<int> observed;  // the observer's number of each output; empty without observer
   };
   void ShowGradients(const Node& node) const;
@@ -213,9 +223,14 @@ class Tape {
   Numerics numerics_ = Numerics::kFast;
   std::shared_ptr<const RowLeaves> rows_;
   std::function<void()> poll_;
+  UnitHook unit_hook_;
+  int unit_ = -1;  // none yet
   RecomputePolicy policy_;
   std::vector<Node> nodes_;
   WeightGradQueue* deferred_ = nullptr;
+  // Uses whose gradient has not arrived yet; shared with queues of weight gradients.
+  std::shared_ptr<std::map<const Parameter*, int>> uses_ =
+      std::make_shared<std::map<const Parameter*, int>>();
   std::shared_ptr<int64_t> recomputed_ = std::make_shared<int64_t>(0);
 };
 

@@ -84,14 +84,14 @@ void RankObserver::ListPasses() {
   const RunLayout& layout = trainer_.layout();
   const Place& place = trainer_.place();
   const int64_t rows = BatchRows(trainer_.config(), trainer_.step());
-  const int64_t total = layout.Microbatches(rows), share = total / layout.DataRanks();
-  const LeafTree tree(total, kVirtualPieces);
+  const MicrobatchShare share = ShareOf(layout, place.Coord(kDataAxes), rows);
+  const LeafTree tree(share.total, kVirtualPieces);
   ScheduleSpec schedule = layout.schedule;
-  schedule.microbatches = static_cast<int>(share);
+  schedule.microbatches = static_cast<int>(share.count);
   passes_.clear();
   for (const Action& action : RankActions(schedule, place.Coord(Axis::kPipe))) {
     if (action.kind != ActionKind::kForward) continue;
-    const int64_t microbatch = share * place.Coord(kDataAxes) + action.microbatch;
+    const int64_t microbatch = share.Number(action.microbatch);
     const int64_t sequences =
         std::min(layout.microbatch_rows, rows - microbatch * layout.microbatch_rows);
     const int64_t tokens = sequences * trainer_.config().data.sequence_length;

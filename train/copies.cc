@@ -38,7 +38,7 @@ absl::Status CheckCopies(Trainer& trainer, const std::map<std::string, Tensor>& 
     // The last stage has a copy of a tied table, which State leaves out.
     if (const Parameter* tied = trainer.model().tied_head();
         tied != nullptr && t.name == "model/embedding") {
-      t.mine = tied->value;
+      t.mine = trainer.StoredValue(*tied);
     }
     if (t.mine.defined()) status.Update(CheckCopy(place, t, all));
   }

@@ -1,5 +1,6 @@
 // Validation on many ranks: the data ranks share the batches, the others run them together.
 #include <algorithm>
+#include <functional>
 
 #include "base/exact_sum.h"
 #include "eval/model_input.h"
@@ -21,14 +22,16 @@ std::vector<Job> ListJobs(const ValidationSet& set) {
   return jobs;
 }
 
-// The losses of the tokens, on the last stage; undefined elsewhere.
-Tensor RunStages(Transformer& model, const ScheduleSpec& schedule, const ModelInput& input) {
+// The losses of the tokens, on the last stage; undefined elsewhere. `serve` sees each tape first.
+Tensor RunStages(Transformer& model, const ScheduleSpec& schedule, const ModelInput& input,
+                 const std::function<void(Tape&, int stage)>& serve) {
   const Place& place = model.place();
   const int me = place.Coord(Axis::kPipe);
   const Shape handover{input.block.tokens.local_count, model.config().hidden};
   Tensor hidden, nll;
   for (int stage : model.stages()) {
     Tape tape(/*recording=*/false);
+    serve(tape, stage);
     Var in;
     if (stage > 0) {
       const int from = StageOwner(schedule, stage - 1);
@@ -82,7 +85,8 @@ std::vector<LanguageLoss> Trainer::Validate() {
     const Job& job = jobs[std::min(first + mine, jobs.size() - 1)];
     const Batch batch = validation_->GetBatch(job.language, job.batch);
     const ModelInput input = LocalInput(MicrobatchInput(batch, 0, batch.rows), place_, tree, 0);
-    const Tensor losses = RunStages(model_, layout_.schedule, input);
+    const Tensor losses = RunStages(model_, layout_.schedule, input,
+                                    [this](Tape& tape, int stage) { Serve(tape, stage); });
     if (!losses.defined() || first + mine >= jobs.size()) continue;
     if (place_.Coord(Axis::kTensor) != 0) continue;
     for (float x : losses.span<float>()) nll[job.language].Add(static_cast<double>(x));

@@ -1,6 +1,7 @@
 #include "train/layout.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "base/status.h"
@@ -22,11 +23,7 @@ int64_t MicrobatchRows(const RunConfig& config, int data_ranks) {
 absl::Status Refuse(const std::string& message) { return absl::InvalidArgumentError(message); }
 
 // What the engine cannot do yet is refused, never ignored.
-absl::Status CheckSupported(const ParallelConfig& p, int zero) {
-  if (zero > 2) return Refuse("parallel.zero: 3 (sharded weights) is not supported yet; use 2");
-  if (zero > 1) {
-    return Refuse("parallel.zero: 2 (sharded gradients) is not supported yet; use 1");
-  }
+absl::Status CheckSupported(const ParallelConfig& p) {
   if (p.context_method == ContextMethod::kRing && p.context > 1) {
     return Refuse("parallel.context_method: ring is not supported yet; use ulysses");
   }
@@ -72,10 +69,19 @@ absl::Status CheckInvariant(const RunConfig& config, const Degrees& d) {
   return absl::OkStatus();
 }
 
-// The data ranks share the microbatches of every step in equal parts, also during a ramp.
+// The data ranks share the microbatches of every step in equal parts, also during a ramp; and where
+// the tree of an invariant sum begins with them, its nodes must fall on their microbatches.
 absl::Status CheckRamp(const RunConfig& config, const RunLayout& layout) {
+  const bool whole_nodes = config.numerics == Numerics::kInvariant && layout.zero >= 2;
   for (int64_t step = 0; step <= config.train.batch_ramp.steps; ++step) {
     const int64_t rows = BatchRows(config, step), count = layout.Microbatches(rows);
+    if (whole_nodes && !std::has_single_bit(static_cast<uint64_t>(count))) {
+      return Refuse(StrCat("numerics: invariant with parallel.zero ", layout.zero,
+                           " takes a power of two of microbatches; step ", step + 1, " has ", count,
+                           " (", rows, " sequences / ", layout.microbatch_rows,
+                           " of a microbatch). Change data.batch_sequences or "
+                           "train.microbatch_sequences, or use zero 1"));
+    }
     if (count % layout.DataRanks() == 0) continue;
     return Refuse(StrCat("parallel.data: ", layout.DataRanks(), " does not divide the ", count,
                          " microbatches of step ", step + 1, " (", rows, " sequences / ",
@@ -111,7 +117,7 @@ absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
   ASSIGN_OR_RETURN(layout.degrees,
                    ResolveDegrees(p, world, LimitsOf(config, layout.microbatch_rows)));
   layout.zero = ZeroStage(p, layout.degrees);
-  RETURN_IF_ERROR(CheckSupported(p, layout.zero));
+  RETURN_IF_ERROR(CheckSupported(p));
   RETURN_IF_ERROR(CheckMeans(config, layout.DataRanks()));
   RETURN_IF_ERROR(CheckInvariant(config, layout.degrees));
   RETURN_IF_ERROR(CheckRamp(config, layout));

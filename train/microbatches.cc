@@ -59,6 +59,17 @@ ModelInput LocalInput(const ModelInput& whole, const Place& place, const LeafTre
   return local;
 }
 
+MicrobatchShare ShareOf(const RunLayout& layout, int data_rank, int64_t rows) {
+  MicrobatchShare share;
+  share.rows = layout.microbatch_rows;
+  share.total = layout.Microbatches(rows);
+  share.count = share.total / layout.DataRanks();
+  const bool in_turn = layout.zero >= 2;
+  share.stride = in_turn ? layout.DataRanks() : 1;
+  share.first = in_turn ? data_rank : share.count * data_rank;
+  return share;
+}
+
 Microbatches::Microbatches(Transformer& model, RecomputePolicy recompute)
     : model_(model), recompute_(std::move(recompute)) {}
 
@@ -70,31 +81,36 @@ void Microbatches::Begin(const Batch& batch, const MicrobatchShare& share, const
   sums_ = &sums;
   share_ = share;
   inputs_.clear();
-  mine_ = static_cast<int>(model_.stages().size());
-  forwards_left_ = share.count * mine_;
+}
+
+// As all ranks that work on it see it together.
+ModelInput Microbatches::Whole(int microbatch) const {
+  const int64_t row = share_.Number(microbatch) * share_.rows;
+  return MicrobatchInput(*batch_, row, std::min(share_.rows, batch_->rows - row));
 }
 
 const ModelInput& Microbatches::Input(int microbatch) {
   const auto known = inputs_.find(microbatch);
   if (known != inputs_.end()) return known->second;
-  const int64_t number = share_.first + microbatch, row = number * share_.rows;
-  const ModelInput whole = MicrobatchInput(*batch_, row, std::min(share_.rows, batch_->rows - row));
-  return inputs_[microbatch] = LocalInput(whole, model_.place(), *tree_, number);
+  return inputs_[microbatch] =
+             LocalInput(Whole(microbatch), model_.place(), *tree_, share_.Number(microbatch));
 }
 
 // That the loss of this rank is divided by: of the global batch.
 int64_t Microbatches::NumLabels() const {
   const int64_t ranks = share_.total / share_.count;
   if (ranks == 1 || !Injected(Fault::kLocalLabelCount)) return batch_->num_labels;
-  const int64_t first = share_.first * share_.rows, count = share_.count * share_.rows;
-  const Tensor mine = MicrobatchInput(*batch_, first, std::min(count, batch_->rows - first)).labels;
-  const auto labels = mine.span<const int32_t>();
-  return ranks * std::count_if(labels.begin(), labels.end(), [](int32_t l) { return l >= 0; });
+  int64_t mine = 0;
+  for (int i = 0; i < share_.count; ++i) {
+    const Tensor all = Whole(i).labels;
+    const auto labels = all.span<const int32_t>();
+    mine += std::count_if(labels.begin(), labels.end(), [](int32_t l) { return l >= 0; });
+  }
+  return ranks * mine;
 }
 
 Shape Microbatches::HandoverShape(int microbatch) const {
-  const int64_t row = (share_.first + microbatch) * share_.rows;
-  const int64_t tokens = std::min(share_.rows, batch_->rows - row) * batch_->length;
+  const int64_t tokens = Whole(microbatch).tokens.NumElements();
   const Place& place = model_.place();
   const int64_t pieces = place.Size(kTokenAxes), i = place.Coord(kTokenAxes);
   return {PieceBegin(tokens, pieces, i + 1) - PieceBegin(tokens, pieces, i),
@@ -108,11 +124,11 @@ Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
   Tape& tape = *pass.tape;
   tape.SetRecomputePolicy(recompute_);
   if (model_.place().world() != nullptr) tape.SetPoll([this] { Poll(); });
+  if (on_tape) on_tape(tape, stage);
   if (input.defined()) pass.hidden = tape.Input(std::move(input), /*wants_grad=*/true);
   const double labels = static_cast<double>(std::max<int64_t>(1, NumLabels()));
   pass.output = model_.RunStage(tape, stage, pass.hidden, pass.input, 1 / labels);
   AddSums(pass.output, pass.input, microbatch);
-  if (--forwards_left_ == 0 && on_forwards_done) on_forwards_done();
   return pass.output.hidden.defined() ? pass.output.hidden.tensor() : Tensor();
 }
 
@@ -133,8 +149,13 @@ Tensor Microbatches::Backward(int stage, int microbatch, Tensor output_grad, boo
   pass.tape->RunBackward(starts, seeds);
   Tensor input_grad;
   if (pass.hidden.defined()) input_grad = pass.hidden.grad()->grad;
-  if (!defer_weights) passes_.erase({stage, microbatch});
+  if (!defer_weights) EndPass(stage, microbatch);
   return input_grad;
+}
+
+void Microbatches::EndPass(int stage, int microbatch) {
+  passes_.erase({stage, microbatch});
+  if (on_weight_grads) on_weight_grads();
 }
 
 void Microbatches::Poll() {
@@ -148,7 +169,7 @@ void Microbatches::WeightGrad(int stage, int microbatch) {
     Poll();
     accumulate();
   }
-  passes_.erase({stage, microbatch});
+  EndPass(stage, microbatch);
 }
 
 // Each token's loss counts on the first tensor rank of its context rank only.
@@ -165,7 +186,7 @@ void Microbatches::AddSums(const StageOutput& output, const ModelInput& input, i
   if (!output.token_nll.defined() || (!first && !Injected(Fault::kLossOnTensorRanks))) return;
   const float* nll = output.token_nll.tensor().data<float>();
   const TokenPlan& plan = input.block.tokens;
-  const int64_t row = (share_.first + microbatch) * share_.rows;
+  const int64_t row = share_.Number(microbatch) * share_.rows;
   const int32_t* language =
       batch_->language.data<int32_t>() + row * batch_->length + plan.context_begin;
   for (int64_t i = 0; i < plan.context_count; ++i) {

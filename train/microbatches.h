@@ -12,6 +12,7 @@
 #include "data/batch.h"
 #include "model/transformer.h"
 #include "parallel/pipeline/runner.h"
+#include "train/layout.h"
 
 namespace choir {
 
@@ -30,14 +31,20 @@ struct StepSums {
 ModelInput LocalInput(const ModelInput& whole, const Place& place, const LeafTree& tree,
                       int64_t microbatch);
 
-// Which microbatches of a step this rank runs: the data ranks share them in equal, consecutive
-// parts.
+// Which microbatches of a step this rank runs. The data ranks have equal parts of them: consecutive
+// ones, or (ZeRO from stage 2 on, GradientSum) each every D-th of the D data ranks.
 struct MicrobatchShare {
   int64_t total = 1;  // of the step
   int64_t first = 0;
-  int64_t count = 1;
-  int64_t rows = 0;  // sequences of each but the last
+  int64_t count = 1;   // of this rank
+  int64_t stride = 1;  // from one of them to the next
+  int64_t rows = 0;    // sequences of each but the last
+
+  // The microbatch of the step that is this rank's number `microbatch`.
+  int64_t Number(int64_t microbatch) const { return first + microbatch * stride; }
 };
+// Of a step of `rows` sequences.
+MicrobatchShare ShareOf(const RunLayout& layout, int data_rank, int64_t rows);
 
 class Microbatches : public StageWork {
  public:
@@ -54,8 +61,10 @@ class Microbatches : public StageWork {
 
   // Shape of the tensor between stages, for `microbatch` of this rank.
   Shape HandoverShape(int microbatch) const;
-  // Called when the last forward pass of the step has run.
-  std::function<void()> on_forwards_done;
+  // Called with each tape before its first op. May be empty.
+  std::function<void(Tape& tape, int stage)> on_tape;
+  // Called when the weight gradients of a stage and microbatch have been added.
+  std::function<void()> on_weight_grads;
   // Called between kernels.
   std::function<void()> poll;
 
@@ -68,6 +77,8 @@ class Microbatches : public StageWork {
     WeightGradQueue weights;
   };
   const ModelInput& Input(int microbatch);
+  ModelInput Whole(int microbatch) const;
+  void EndPass(int stage, int microbatch);
   int64_t NumLabels() const;
   void Poll();
   void AddSums(const StageOutput& output, const ModelInput& input, int microbatch);
@@ -78,10 +89,8 @@ class Microbatches : public StageWork {
   const LeafTree* tree_ = nullptr;
   StepSums* sums_ = nullptr;
   MicrobatchShare share_;
-  int64_t forwards_left_ = 0;
   std::map<int, ModelInput> inputs_;            // by microbatch
   std::map<std::pair<int, int>, Pass> passes_;  // by stage and microbatch
-  int mine_ = 1;                                // stages of this rank
 };
 
 }  // namespace choir

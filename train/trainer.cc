@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config, 
   if (world != nullptr) world->set_options(WorldOptionsOf(resolved));
   auto trainer = std::unique_ptr<Trainer>(
       new Trainer(resolved, layout, world, std::move(loader), std::move(validation)));
-  trainer->model_.Initialize(static_cast<uint64_t>(config.train.seed));
+  trainer->Initialize();
   return trainer;
 }
 
@@ -68,16 +68,35 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
       loader_(std::move(loader)),
       validation_(std::move(validation)),
       model_(config.model, *config.model.vocab_size, kModelOptions,
-             {&place_, layout.stages, StagesOf(layout.schedule, place_.Coord(Axis::kPipe))}),
+             {&place_, layout.stages, StagesOf(layout.schedule, place_.Coord(Axis::kPipe)),
+              [this](const Placement& p) { return StorageOf(place_, p, layout_.zero); }}),
       whole_model_(ListModel()),
       gradients_(std::make_unique<GradientSum>(
           place_, GradientEntries(),
           ZeroOptions{layout.zero, static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
+      weights_(place_, ShardedWeights(), Transformer::kEmbeddingUnit),
       optimizer_(config.optim, Targets()),
       microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
       flops_(CountFlops(config.model, *config.model.vocab_size)) {
-  microbatches_.on_forwards_done = [this] { gradients_->ForwardsDone(); };
+  microbatches_.on_tape = [this](Tape& tape, int stage) { Serve(tape, stage); };
+  microbatches_.on_weight_grads = [this] { gradients_->EndPass(); };
   microbatches_.poll = [this] { gradients_->Poll(); };
+}
+
+void Trainer::Initialize() {
+  const auto seed = static_cast<uint64_t>(config_.train.seed);
+  model_.Initialize(seed);
+  for (size_t i = 0; i < model_.parameters().size(); ++i) {
+    const Shard& shard = gradients_->shards()[i];
+    if (shard.parameter->sharded == nullptr) continue;
+    DrawInitial(model_.parameters()[i], place_, seed, shard.begin, shard.value);
+  }
+}
+
+// Has the weights gathered that the tape is about to use.
+void Trainer::Serve(Tape& tape, int stage) {
+  const auto [first, last] = model_.UnitsOf(stage);
+  weights_.Serve(tape, first, last);
 }
 
 // Made stage by stage on the meta device: names and placements cost no memory.
@@ -86,7 +105,7 @@ std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
   const Place alone;
   for (int stage = 0; stage < layout_.schedule.stages(); ++stage) {
     const Transformer part(config_.model, *config_.model.vocab_size, {DType::kF32, Device::kMeta},
-                           {&alone, layout_.stages, {stage}});
+                           {&alone, layout_.stages, {stage}, nullptr});
     for (const auto& entry : part.parameters()) {
       const bool tied_copy = entry.parameter->name == "embedding" && stage > 0;
       if (tied_copy) continue;
@@ -106,6 +125,17 @@ std::vector<GradientSum::Entry> Trainer::GradientEntries() {
     entries.push_back({model_.tied_head(), model_.parameters().front().placement});
   }
   return entries;
+}
+
+std::vector<WeightStore::Weight> Trainer::ShardedWeights() {
+  std::vector<WeightStore::Weight> weights;
+  for (size_t i = 0; i < model_.parameters().size(); ++i) {
+    const Shard& shard = gradients_->shards()[i];
+    if (shard.parameter->sharded == nullptr) continue;
+    weights.push_back({shard.parameter->sharded, shard.value,
+                       gradients_->ShardAxes(shard.placement), model_.parameters()[i].units});
+  }
+  return weights;
 }
 
 std::vector<OptimTarget> Trainer::Targets() {
@@ -142,17 +172,13 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
 }
 
 void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
-  MicrobatchShare share;
-  share.rows = layout_.microbatch_rows;
-  share.total = layout_.Microbatches(batch.rows);
-  share.count = share.total / layout_.DataRanks();
-  share.first = share.count * place_.Coord(kDataAxes);
+  MicrobatchShare share = ShareOf(layout_, place_.Coord(kDataAxes), batch.rows);
   if (share.first > 0 && Injected(Fault::kMicrobatchDropped)) --share.count;
   const auto tree = std::make_shared<LeafTree>(share.total, kVirtualPieces);
   ScheduleSpec schedule = layout_.schedule;
   schedule.microbatches = static_cast<int>(share.count);
 
-  gradients_->Begin(tree);
+  gradients_->Begin(tree, share.count);
   microbatches_.Begin(batch, share, *tree, sums);
   const int pipe_rank = place_.Coord(Axis::kPipe);
   RunActions(
@@ -228,6 +254,7 @@ double Trainer::GradNorm() const {
 absl::Status Trainer::Update(StepReport& report) {
   RETURN_IF_ERROR(CheckFinite(report.grad_norm));
   report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
+  weights_.Release();
   optimizer_.Step(report.lr, ClipScale(report.grad_norm, config_.optim.clip_norm));
   gradients_->GatherValues();
   for (MixtureOfExperts* moe : model_.experts()) {

@@ -18,6 +18,7 @@
 #include "optim/adamw.h"
 #include "parallel/assemble.h"
 #include "parallel/zero/gradient_sum.h"
+#include "parallel/zero/weight_store.h"
 #include "train/config.h"
 #include "train/layout.h"
 #include "train/microbatches.h"
@@ -85,6 +86,8 @@ class Trainer {
   std::vector<StateTensor> State() const;
   // Sets all of State from whole tensors, found by name (CHECKed).
   void SetState(const std::function<Tensor(const std::string& name)>& whole);
+  // Of one of this rank's parameters what State has: its value, or its shard of it. Flat.
+  Tensor StoredValue(const Parameter& parameter) const;
   // The gradients of the last ComputeGradients.
   std::vector<StateTensor> Gradients() const;
 
@@ -100,13 +103,17 @@ class Trainer {
   };
   std::vector<ModelEntry> ListModel() const;
   std::vector<GradientSum::Entry> GradientEntries();
+  std::vector<WeightStore::Weight> ShardedWeights();
   std::vector<OptimTarget> Targets();
+  void Initialize();
+  void Serve(Tape& tape, int stage);
   void RunMicrobatches(const Batch& batch, StepSums& sums);
   void AddTiedGradients();
   double GradNorm() const;
   absl::Status CheckFinite(double grad_norm) const;
   StepReport Report(const Batch& batch, const StepSums& sums) const;
   void RestoreTiedHead(const StateTensor& t, const Tensor& whole);
+  bool ValueInShards(const ModelEntry& entry) const;
   StateTensor Spread(const ModelEntry& entry, const std::string& name, bool sharded) const;
 
   RunConfig config_;
@@ -117,6 +124,7 @@ class Trainer {
   Transformer model_;
   std::vector<ModelEntry> whole_model_;
   std::unique_ptr<GradientSum> gradients_;
+  WeightStore weights_;
   AdamW optimizer_;
   Microbatches microbatches_;
   FlopCounts flops_;

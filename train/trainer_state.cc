@@ -1,6 +1,7 @@
 // The training state of a Trainer, as whole tensors.
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "base/config.h"
 #include "base/status.h"
@@ -18,6 +19,19 @@ Tensor Flat(const Tensor& x) { return x.Reshape({x.NumElements()}); }
 
 std::string CodeVersion() { return CHOIR_VERSION; }
 
+bool Trainer::ValueInShards(const ModelEntry& entry) const {
+  return StorageOf(place_, entry.placement, layout_.zero) == ParameterStorage::kShardsOnly;
+}
+
+Tensor Trainer::StoredValue(const Parameter& parameter) const {
+  if (parameter.sharded == nullptr) return Flat(parameter.value);
+  const std::span<const Shard> shards = std::as_const(*gradients_).shards();
+  const auto shard = std::find_if(shards.begin(), shards.end(),
+                                  [&](const Shard& s) { return s.parameter == &parameter; });
+  CHECK(shard != shards.end()) << parameter.name;
+  return shard->value;
+}
+
 Trainer::StateTensor Trainer::Spread(const ModelEntry& entry, const std::string& name,
                                      bool sharded) const {
   return {
@@ -31,13 +45,13 @@ std::vector<Trainer::StateTensor> Trainer::State() const {
   for (const AdamW::State& s : optimizer_.states()) mine[s.target.parameter->name] = &s;
   std::vector<StateTensor> state;
   for (const ModelEntry& entry : whole_model_) {
-    StateTensor value = Spread(entry, "model/" + entry.name, false);
+    StateTensor value = Spread(entry, "model/" + entry.name, ValueInShards(entry));
     StateTensor m = Spread(entry, "optim/" + entry.name + "/m", true);
     StateTensor v = Spread(entry, "optim/" + entry.name + "/v", true);
     // The last stage has a copy of a tied table; the first stage's counts.
     if (const auto found = mine.find(entry.name);
         found != mine.end() && entry.pipe == place_.Coord(Axis::kPipe)) {
-      value.mine = Flat(found->second->target.parameter->value);
+      value.mine = StoredValue(*found->second->target.parameter);
       m.mine = found->second->m;
       v.mine = found->second->v;
     }
@@ -122,6 +136,7 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
 }
 
 void Trainer::SetState(const std::function<Tensor(const std::string& name)>& whole) {
+  weights_.Release();
   for (const StateTensor& t : State()) {
     const Tensor tensor = whole(t.name);
     CHECK(tensor.defined()) << t.name;
@@ -136,7 +151,7 @@ void Trainer::RestoreTiedHead(const StateTensor& t, const Tensor& whole) {
   for (const AdamW::State& s : optimizer_.states()) {
     if (s.target.parameter != model_.tied_head()) continue;
     Tensor copy;
-    if (t.name == "model/embedding") copy = Flat(s.target.parameter->value);
+    if (t.name == "model/embedding") copy = StoredValue(*s.target.parameter);
     if (t.name == "optim/embedding/m") copy = s.m;
     if (t.name == "optim/embedding/v") copy = s.v;
     if (copy.defined()) CopyShard(place_, t.spreading, whole, copy);

@@ -41,6 +41,16 @@ constexpr const char* kLayouts[] = {
     "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe", "data=4,shard=2,tensor=2",
     "data=4,shard=2,context=2", "data=8,shard=4", "data=2,context=4",
     "data=2,shard=2,tensor=2,context=2",
+    // ZeRO 2 and 3
+    "data=2,shard=2,zero=2", "data=2,shard=2,zero=3", "data=4,shard=2,zero=2",
+    "data=4,shard=2,zero=3,bucket_mib=0.05", "data=4,shard=4,expert=2,zero=2",
+    "data=4,shard=4,expert=2,zero=3", "data=2,shard=2,tensor=2,zero=2",
+    "data=2,shard=2,tensor=2,zero=3", "data=2,shard=2,context=2,zero=2",
+    "data=2,shard=2,context=2,zero=3", "data=2,shard=2,pipeline=2,zero=2,bucket_mib=0.05",
+    "data=2,shard=2,pipeline=2,zero=3", "data=2,shard=2,pipeline=2,schedule=zero_bubble,zero=2",
+    "data=2,shard=2,pipeline=2,schedule=zero_bubble,zero=3",
+    "data=4,shard=2,tensor=2,expert=2,zero=3",
+    "data=2,shard=2,tensor=2,pipeline=2,expert=2,expert_tensor=2,zero=3",
     // no powers of two
     "data=3", "tensor=3", "context=3", "data=2,tensor=3", "tensor=5", "data=5", "data=6,expert=3"};
 

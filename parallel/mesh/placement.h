@@ -7,6 +7,13 @@ namespace choir {
 
 inline constexpr AxisSet kTokenAxes{Axis::kContext, Axis::kTensor};
 
+// What a model allocates of its part of a parameter (the rest is ZeRO's, parallel/zero).
+enum class ParameterStorage {
+  kWhole,       // value and gradient
+  kNoGradient,  // the value; the gradient comes and goes
+  kShardsOnly   // nothing: value (Parameter::sharded) and gradient come and go
+};
+
 struct Placement {
   Shape shape;  // of the whole
   Layout layout;

@@ -6,59 +6,37 @@
 
 namespace choir {
 
-Bucket::Bucket(const Place& place, const SumAxes& axes, const TensorOptions& options)
-    : place_(place), axes_(axes), options_(options) {
+Bucket::Bucket(const Place& place, const SumAxes& axes, std::span<const Tensor> tensors)
+    : place_(place), axes_(axes) {
   if (!axes.shard.empty()) {
     shards_ = place.Size(axes.shard);
     shard_ = place.Coord(axes.shard);
   }
+  for (const Tensor& tensor : tensors) sizes_.push_back(tensor.NumElements());
+  Pack(tensors);
 }
 
-size_t Bucket::Add(int64_t elements) {
-  sizes_.push_back(elements);
-  missing_ = sizes_.size();
-  return sizes_.size() - 1;
-}
-
-int64_t Bucket::bytes() const {
-  return std::accumulate(sizes_.begin(), sizes_.end(), int64_t{0}) * SizeOf(options_.dtype);
-}
-
-void Bucket::Seal() {
-  counts_.assign(static_cast<size_t>(shards_), 0);
-  offsets_.assign(static_cast<size_t>(shards_), {});
+void Bucket::Pack(std::span<const Tensor> tensors) {
+  buffer_ = Tensor::Empty({std::accumulate(sizes_.begin(), sizes_.end(), int64_t{0})},
+                          tensors.front().options(MemoryCategory::kCommunication));
   int64_t at = 0;
   for (int s = 0; s < shards_; ++s) {
-    const auto i = static_cast<size_t>(s);
-    for (int64_t n : sizes_) {
-      offsets_[i].push_back(at);
-      const int64_t piece = Begin(n, s + 1) - Begin(n, s);
-      counts_[i] += piece;
-      at += piece;
+    counts_.push_back(-at);
+    std::vector<int64_t>& offsets = offsets_.emplace_back();
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const int64_t begin = PieceBegin(sizes_[i], shards_, s);
+      const int64_t count = PieceBegin(sizes_[i], shards_, s + 1) - begin;
+      offsets.push_back(at);
+      buffer_.Rows(at, count).CopyFrom(tensors[i].Reshape({sizes_[i]}).Rows(begin, count));
+      at += count;
     }
+    counts_.back() += at;
   }
-  TensorOptions options = options_;
-  options.category = MemoryCategory::kCommunication;
-  buffer_ = Tensor::Empty({at}, options);
-}
-
-bool Bucket::Put(size_t item, const Tensor& whole) {
-  if (!buffer_.defined()) Seal();
-  const int64_t n = sizes_[item];
-  CHECK(whole.NumElements() == n && missing_ > 0);
-  const Tensor flat = whole.Reshape({n});
-  for (int s = 0; s < shards_; ++s) {
-    const int64_t begin = Begin(n, s), count = Begin(n, s + 1) - begin;
-    if (count == 0) continue;
-    buffer_.Rows(offsets_[static_cast<size_t>(s)][item], count).CopyFrom(flat.Rows(begin, count));
-  }
-  return --missing_ == 0;
 }
 
 Tensor Bucket::Mine() const {
-  const auto i = static_cast<size_t>(shard_);
   return buffer_.Rows(std::accumulate(counts_.begin(), counts_.begin() + shard_, int64_t{0}),
-                      counts_[i]);
+                      counts_[static_cast<size_t>(shard_)]);
 }
 
 // False where there is nothing to do.
@@ -89,19 +67,12 @@ void Bucket::Wait() {
   while (!Advance(kSteps)) event_.Wait();
 }
 
-void Bucket::Take(size_t item, const Tensor& piece) const {
-  if (piece.NumElements() == 0) return;
+Tensor Bucket::Piece(size_t tensor) const {
+  const int64_t n = sizes_[tensor];
   int shard = shard_;
   if (shards_ > 1 && Injected(Fault::kNeighboursPieceSummed)) shard = (shard + 1) % shards_;
-  piece.CopyFrom(buffer_.Rows(offsets_[static_cast<size_t>(shard)][item], piece.NumElements())
-                     .Reshape(piece.shape()));
-}
-
-void Bucket::Reset() {
-  buffer_ = Tensor();
-  missing_ = sizes_.size();
-  step_ = 0;
-  event_ = Event();
+  return buffer_.Rows(offsets_[static_cast<size_t>(shard)][tensor],
+                      PieceBegin(n, shards_, shard_ + 1) - PieceBegin(n, shards_, shard_));
 }
 
 }  // namespace choir

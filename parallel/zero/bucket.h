@@ -1,6 +1,7 @@
 // Gradients that travel together.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "parallel/place.h"
@@ -15,51 +16,39 @@ struct SumAxes {
   bool operator==(const SumAxes&) const = default;
 };
 
-// Some tensors, each cut into one piece per shard, stored shard by shard:
-// [shard 0: piece 0 of each tensor, shard 1: ...].
+// Copies of some tensors, each cut into one piece per shard, stored shard by shard:
+// [shard 0: piece 0 of each tensor, shard 1: ...]. Piece s of n elements is [PieceBegin(n, shards,
+// s), PieceBegin(n, shards, s + 1)).
 class Bucket {
  public:
-  Bucket(const Place& place, const SumAxes& axes, const TensorOptions& options);
+  // Tensors of one dtype and device, at least one. `place` outlives this.
+  Bucket(const Place& place, const SumAxes& axes, std::span<const Tensor> tensors);
 
-  // Adds a tensor of `elements`; returns its number here.
-  size_t Add(int64_t elements);
-  int64_t bytes() const;
-  int shards() const { return shards_; }
-  // Of piece `shard` of a tensor of `elements`.
-  int64_t Begin(int64_t elements, int64_t shard) const {
-    return PieceBegin(elements, shards_, shard);
-  }
-
-  // Copies a whole tensor in. True when all are there.
-  bool Put(size_t item, const Tensor& whole);
   // Starts the next collective of the sum if the one before has ended. `turn` counts the
   // collectives that the bucket launched before this one has started: this one does not overtake
   // it, so that every rank issues the same order. True when nothing is left to do.
   bool Advance(int turn);
+  // A turn that holds nothing back.
+  static constexpr int kSteps = 3;
   int step() const { return step_; }
   void Wait();
-  // This rank's piece of the sum.
-  void Take(size_t item, const Tensor& piece) const;
-  void Reset();
+  // This rank's piece of the sum of a tensor, flat. Lives as long as the bucket.
+  Tensor Piece(size_t tensor) const;
 
  private:
-  static constexpr int kSteps = 3;
+  void Pack(std::span<const Tensor> tensors);
   bool Start(int step);
   Tensor Mine() const;
 
   const Place& place_;
   SumAxes axes_;
-  TensorOptions options_;
   int shards_ = 1, shard_ = 0;
   std::vector<int64_t> sizes_;
   std::vector<int64_t> counts_;                // elements of each shard
-  std::vector<std::vector<int64_t>> offsets_;  // [shard][item] in the buffer
+  std::vector<std::vector<int64_t>> offsets_;  // [shard][tensor] in the buffer
   Tensor buffer_;
-  size_t missing_ = 0;
   int step_ = 0;
   Event event_;
-
-  void Seal();
 };
 
 }  // namespace choir

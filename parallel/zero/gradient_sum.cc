@@ -1,7 +1,7 @@
 #include "parallel/zero/gradient_sum.h"
 
-#include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/fault.h"
 #include "ops/elementwise.h"
@@ -10,23 +10,32 @@
 namespace choir {
 namespace {
 
-constexpr size_t kNoBucket = static_cast<size_t>(-1);
-constexpr int kAllSteps = 3;
-
 AxisSet Used(const Place& place, AxisSet axes) {
   return axes.empty() || place.Size(axes) == 1 ? AxisSet() : axes;
 }
 
 }  // namespace
 
+ParameterStorage StorageOf(const Place& place, const Placement& placement, int stage) {
+  const bool cut = place.Size(placement.ZeroAxes()) > 1;
+  if (stage < 2 || !cut || (placement.over_heads && place.invariant())) {
+    return ParameterStorage::kWhole;
+  }
+  const bool vector = placement.shape.rank() < 2;
+  return stage < 3 || vector ? ParameterStorage::kNoGradient : ParameterStorage::kShardsOnly;
+}
+
 GradientSum::GradientSum(const Place& place, std::vector<Entry> entries, const ZeroOptions& options)
-    : place_(place), entries_(std::move(entries)), options_(options) {
+    : place_(place),
+      entries_(std::move(entries)),
+      options_(options),
+      sums_(entries_.size()),
+      queue_(place, options.bucket_bytes) {
   MakeShards();
-  MakeBuckets();
   for (size_t i = 0; i < entries_.size(); ++i) {
-    entries_[i].parameter->on_ready = [this, i](Parameter&) {
-      if (forwards_done_) Ready(i);
-    };
+    const ParameterStorage storage = StorageOf(place, entries_[i].placement, options.stage);
+    sums_[i].leaves = storage != ParameterStorage::kWhole;
+    entries_[i].parameter->on_ready = [this, i](Parameter&) { OneReady(i); };
   }
 }
 
@@ -68,10 +77,20 @@ SumAxes GradientSum::AxesOf(const Placement& placement) const {
           Used(place_, (placement.DataGradAxes() & summed) - shard)};
 }
 
+// An alias of a parameter that is kept in shards has the same ones.
+Tensor GradientSum::ShardValue(const Entry& entry, int64_t begin, int64_t count) const {
+  const Parameter& p = *entry.parameter;
+  if (p.sharded == nullptr) return p.value.Reshape({p.value.NumElements()}).Rows(begin, count);
+  for (const Shard& shard : shards_) {
+    if (shard.parameter->sharded == p.sharded) return shard.value;
+  }
+  return Tensor::Empty({count}, p.sharded->options);
+}
+
 void GradientSum::MakeShards() {
   for (const Entry& entry : entries_) {
     const SumAxes axes = AxesOf(entry.placement);
-    const int64_t n = entry.parameter->value.NumElements();
+    const int64_t n = entry.parameter->shape().NumElements();
     int64_t begin = 0, end = n;
     if (!axes.shard.empty()) {
       const int64_t pieces = place_.Size(axes.shard);
@@ -81,9 +100,11 @@ void GradientSum::MakeShards() {
       end = PieceBegin(n, pieces, i + 1);
     }
     Shard shard{entry.parameter, entry.placement, begin, {}, {}, true};
-    shard.value = entry.parameter->value.Reshape({n}).Rows(begin, end - begin);
-    shard.grad = axes.shard.empty() ? entry.parameter->grad.Reshape({n})
-                                    : Tensor::Zeros({end - begin}, entry.parameter->grad.options());
+    shard.value = ShardValue(entry, begin, end - begin);
+    shard.grad =
+        axes.shard.empty()
+            ? entry.parameter->grad.Reshape({n})
+            : Tensor::Zeros({end - begin}, entry.parameter->options(MemoryCategory::kGradients));
     const AxisSet copies = entry.placement.GradAxes() - axes.shard;
     shard.counts = copies.empty() || place_.Coord(copies) == 0;
     if (!shard.counts && Injected(Fault::kNormCountsReplicas)) shard.counts = true;
@@ -95,43 +116,18 @@ void GradientSum::MakeShards() {
   }
 }
 
-// In the reverse order of the entries: about the order in which gradients become ready.
-void GradientSum::MakeBuckets() {
-  bucket_of_.assign(entries_.size(), kNoBucket);
-  item_of_.assign(entries_.size(), 0);
-  struct Kind {
-    SumAxes axes;
-    DType dtype;
-    size_t bucket;
-  };
-  std::vector<Kind> open;
-  for (size_t i = entries_.size(); i-- > 0;) {
-    const Entry& entry = entries_[i];
-    const SumAxes axes = AxesOf(entry.placement);
-    if (axes == SumAxes{} || (entry.placement.over_heads && place_.invariant())) continue;
-    const DType dtype = entry.parameter->value.dtype();
-    auto kind = std::find_if(open.begin(), open.end(),
-                             [&](const Kind& k) { return k.axes == axes && k.dtype == dtype; });
-    if (kind == open.end()) kind = open.insert(open.end(), {axes, dtype, kNoBucket});
-    if (kind->bucket == kNoBucket || buckets_[kind->bucket]->bytes() >= options_.bucket_bytes) {
-      kind->bucket = buckets_.size();
-      buckets_.push_back(std::make_unique<Bucket>(place_, axes, entry.parameter->value.options()));
-    }
-    bucket_of_[i] = kind->bucket;
-    item_of_[i] = buckets_[kind->bucket]->Add(entry.parameter->value.NumElements());
-  }
-}
-
-void GradientSum::Begin(std::shared_ptr<const LeafTree> tree) {
-  forwards_done_ = false;
-  launched_.clear();
-  ready_.assign(entries_.size(), false);
-  for (const auto& bucket : buckets_) bucket->Reset();
-  for (const Entry& entry : entries_) {
+void GradientSum::Begin(std::shared_ptr<const LeafTree> tree, int64_t microbatches) {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    Sum& sum = sums_[i];
+    sum.left = microbatches;
+    sum.received = 0;
+    if (sum.leaves) shards_[i].grad.Zero();
     if (place_.invariant()) {
-      PlantTree(entry, tree);
-    } else {
-      entry.parameter->grad.Zero();
+      PlantTree(entries_[i], tree);
+      sum.rounds =
+          std::make_unique<GradTree>(std::make_shared<LeafTree>(microbatches, /*chunks=*/1));
+    } else if (!sum.leaves) {
+      entries_[i].parameter->grad.Zero();
     }
   }
 }
@@ -153,33 +149,83 @@ Tensor GradientSum::Collect(size_t i) {
   Parameter& p = *entries_[i].parameter;
   if (p.tree == nullptr) return p.grad;
   std::vector<GradTree::Node> nodes = p.tree->Take();
-  if (nodes.empty()) return Tensor::Zeros(p.value.shape(), p.grad.options());
+  if (nodes.empty()) return Tensor::Zeros(p.shape(), p.options(MemoryCategory::kGradients));
   // More than one node: degrees that cut the tree between its nodes, which have only a bound.
   for (size_t n = 1; n < nodes.size(); ++n) AddInto(nodes[0].sum, nodes[n].sum);
   return std::move(nodes[0].sum);
 }
 
-void GradientSum::Ready(size_t i) {
-  if (ready_[i]) return;
-  ready_[i] = true;
-  const Entry& entry = entries_[i];
-  if (entry.placement.over_heads && entry.parameter->tree != nullptr) return;  // in Finish
-  const Tensor sum = Collect(i);
-  if (bucket_of_[i] == kNoBucket) {
-    if (entry.parameter->tree != nullptr) entry.parameter->grad.CopyFrom(sum);
-    return;
-  }
-  Bucket& bucket = *buckets_[bucket_of_[i]];
-  if (bucket.Put(item_of_[i], sum)) launched_.push_back(&bucket);
-  Poll();
+bool GradientSum::OverHeadsLater(const Entry& entry) const {
+  return entry.placement.over_heads && place_.invariant();
 }
 
-void GradientSum::Poll() {
-  int turn = kAllSteps;
-  for (Bucket* bucket : launched_) {
-    bucket->Advance(turn);
-    turn = bucket->step();
+// A microbatch has added all that it has to entry `i`.
+void GradientSum::OneReady(size_t i) {
+  Sum& sum = sums_[i];
+  CHECK(sum.left > 0) << entries_[i].parameter->name;
+  --sum.left;
+  if (sum.leaves) {
+    SumMicrobatch(i);
+  } else if (sum.left == 0) {
+    SumOnce(i);
   }
+}
+
+void GradientSum::SumOnce(size_t i) {
+  const Entry& entry = entries_[i];
+  if (OverHeadsLater(entry)) return;  // in Finish
+  Tensor sum = Collect(i);
+  const SumAxes axes = AxesOf(entry.placement);
+  const auto done = [grad = shards_[i].grad](const Tensor& piece) { grad.CopyFrom(piece); };
+  if (axes != SumAxes{}) return queue_.Add(axes, std::move(sum), done);
+  if (entry.parameter->tree != nullptr) done(sum.Reshape({sum.NumElements()}));
+}
+
+void GradientSum::SumMicrobatch(size_t i) {
+  Parameter& p = *entries_[i].parameter;
+  SumAxes axes = AxesOf(entries_[i].placement);
+  int64_t round = 0;
+  Tensor whole;
+  if (p.tree == nullptr) {
+    axes.inner = axes.outer = {};  // in Finish
+    whole = std::exchange(p.grad, Tensor());
+  } else {
+    std::vector<GradTree::Node> nodes = p.tree->Take();
+    const LeafTree& tree = p.tree->shape();
+    CHECK(nodes.size() == 1 && nodes[0].level <= tree.levels()) << p.name << " " << nodes.size();
+    const int64_t leaf = nodes[0].index << (tree.levels() - nodes[0].level);
+    round = leaf / tree.chunks() / place_.Size(kDataAxes);
+    whole = std::move(nodes[0].sum);
+  }
+  CHECK(axes.inner.empty()) << "weights travel over the shard axis too: it comes first";
+  queue_.Add(axes, std::move(whole),
+             [this, i, round](const Tensor& piece) { AddRound(i, round, piece); });
+}
+
+void GradientSum::AddRound(size_t i, int64_t round, const Tensor& piece) {
+  Sum& sum = sums_[i];
+  const bool replaces = sum.received++ > 0 && Injected(Fault::kGradientShardOverwritten);
+  if (place_.invariant()) {
+    if (replaces) sum.rounds->Take();
+    return sum.rounds->Add(round, piece.Clone(MemoryCategory::kGradients));
+  }
+  if (replaces) shards_[i].grad.Zero();
+  AddInto(shards_[i].grad, piece);
+}
+
+// The sum over time, or over what other axes have added; for all gradients that have left.
+void GradientSum::FinishShard(size_t i) {
+  const Tensor& grad = shards_[i].grad;
+  if (place_.invariant()) {
+    const std::vector<GradTree::Node> roots = sums_[i].rounds->Take();
+    CHECK(roots.size() <= 1) << entries_[i].parameter->name << " lacks microbatches";
+    if (!roots.empty()) grad.CopyFrom(roots[0].sum);
+    return;
+  }
+  SumAxes axes = AxesOf(entries_[i].placement);
+  axes.shard = {};
+  if (axes == SumAxes{}) return;
+  queue_.Add(axes, grad, [grad](const Tensor& sum) { grad.CopyFrom(sum); });
 }
 
 void GradientSum::SumOverHeads(size_t i) {
@@ -189,19 +235,21 @@ void GradientSum::SumOverHeads(size_t i) {
   shard.grad.CopyFrom(sum.Reshape({sum.NumElements()}).Rows(shard.begin, shard.grad.dim(0)));
 }
 
+void GradientSum::EndPass() {
+  if (options_.stage >= 2) queue_.Flush();
+}
+
 void GradientSum::Finish() {
-  forwards_done_ = true;
   // Without a use in this step: zeros.
-  for (size_t i = entries_.size(); i-- > 0;) Ready(i);
-  for (Bucket* bucket : launched_) bucket->Wait();
-  for (size_t i = 0; i < entries_.size(); ++i) {
-    if (bucket_of_[i] != kNoBucket) {
-      buckets_[bucket_of_[i]]->Take(item_of_[i], shards_[i].grad);
-    } else if (entries_[i].placement.over_heads && place_.invariant()) {
-      SumOverHeads(i);
-    }
+  for (size_t i = entries_.size(); i-- > 0;) {
+    if (!sums_[i].leaves && std::exchange(sums_[i].left, 0) > 0) SumOnce(i);
   }
-  for (const auto& bucket : buckets_) bucket->Reset();
+  queue_.Wait();
+  for (size_t i = entries_.size(); i-- > 0;) {
+    if (sums_[i].leaves) FinishShard(i);
+    if (OverHeadsLater(entries_[i])) SumOverHeads(i);
+  }
+  queue_.Wait();
   const int data = place_.Size(kDataAxes);
   if (data > 1 && Injected(Fault::kGradientAveraged)) {
     for (const Shard& shard : shards_) ScaleInPlace(shard.grad, 1.0 / data);
@@ -212,7 +260,7 @@ void GradientSum::GatherValues() {
   std::vector<Event> events;
   for (const Shard& shard : shards_) {
     const AxisSet axes = AxesOf(shard.placement).shard;
-    if (axes.empty()) continue;
+    if (axes.empty() || shard.parameter->sharded != nullptr) continue;
     // (The first may be gathered twice: a tied head shares its value.)
     if (&shard == shards_.data() + 1 && Injected(Fault::kValuesNotGathered)) continue;
     const int64_t n = shard.parameter->value.NumElements(), pieces = place_.Size(axes);

@@ -2,11 +2,20 @@
 // soon as they are full, while the backward pass goes on; and cuts the sums, as ZeRO does, into one
 // shard per rank of the shard axis (Rajbhandari et al. 2020).
 //
-// The sum goes from the inner axes to the outer: context and tensor, then shard, then replica. In
-// invariant mode each of these is a balanced binary tree, and together with the tree on each rank
-// (ops/grad_tree.h) one tree over all tokens; for that the ranks that share the tokens of a
-// microbatch add up after each microbatch, which costs their bytes once per microbatch instead of
-// once per step.
+// Stages 0 and 1 add up a step's microbatches in each rank's whole gradient, and sum over ranks
+// once a step. From stage 2 on a gradient leaves after every microbatch: its sum over the shard
+// axis is added to this rank's shard, and the whole gradient is freed. What other axes have to add
+// (context, tensor, replica) is added to the shards at the end of the step.
+//
+// In invariant mode every sum is a balanced binary tree, and all of them together, with the tree on
+// each rank (ops/grad_tree.h), one tree over all tokens of the step:
+// - The ranks that share the tokens of a microbatch add up after each microbatch, which costs their
+//   bytes once per microbatch instead of once per step.
+// - Stages 0 and 1: data ranks hold consecutive microbatches, so the tree over time is the inner
+//   part and the one over ranks the outer.
+// - From stage 2 on the microbatches that run at the same time are consecutive (MicrobatchShare):
+//   the tree over data ranks, replicas too, is the inner part, completed after each microbatch;
+//   the shards then add up over time. For that their number is a power of two.
 #pragma once
 
 #include <memory>
@@ -16,7 +25,7 @@
 #include "ops/parameter.h"
 #include "parallel/mesh/placement.h"
 #include "parallel/place.h"
-#include "parallel/zero/bucket.h"
+#include "parallel/zero/sum_queue.h"
 
 namespace choir {
 
@@ -26,7 +35,7 @@ struct Shard {
   Parameter* parameter = nullptr;
   Placement placement;
   int64_t begin = 0;
-  Tensor value;  // a view of the parameter
+  Tensor value;  // a view of the parameter; the only copy where Parameter::sharded
   Tensor grad;   // after Finish: of the global batch
   // False where another rank counts this part in sums over the model (norms): copies on other
   // ranks' axes.
@@ -34,9 +43,14 @@ struct Shard {
 };
 
 struct ZeroOptions {
-  int stage = 0;  // 0: no shards, 1: optimizer, 2: gradients too
+  int stage = 0;  // 0: no shards, 1: of the optimizer state, 2: of gradients too, 3: of weights too
   int64_t bucket_bytes = 25 << 20;
 };
+
+// What the model allocates of a parameter under ZeRO of this stage. Gradients come and go where
+// they leave after each microbatch, values where there is somebody to share them with; vectors
+// (norms) stay whole, their gathers would be latency only.
+ParameterStorage StorageOf(const Place& place, const Placement& placement, int stage);
 
 class GradientSum {
  public:
@@ -44,7 +58,8 @@ class GradientSum {
     Parameter* parameter;
     Placement placement;
   };
-  // Sets the parameters' on_ready and, in invariant mode, trees. `place` outlives this.
+  // Parameters are allocated as StorageOf says. Sets their on_ready and, in invariant mode, trees.
+  // `place` outlives this.
   GradientSum(const Place& place, std::vector<Entry> entries, const ZeroOptions& options);
   ~GradientSum();
   GradientSum(const GradientSum&) = delete;
@@ -55,24 +70,36 @@ class GradientSum {
   // The axes over which a parameter of this placement is cut into shards; none: it is not.
   AxisSet ShardAxes(const Placement& placement) const { return AxesOf(placement).shard; }
 
-  // Before the first microbatch: gradients become zero.
-  void Begin(std::shared_ptr<const LeafTree> tree);
-  // All forward passes of the step have run: from now on a parameter without outstanding uses is
-  // ready.
-  void ForwardsDone() { forwards_done_ = true; }
+  // Before the first of this rank's `microbatches`: gradients become zero.
+  void Begin(std::shared_ptr<const LeafTree> tree, int64_t microbatches);
+  // The weight gradients of a stage and microbatch are complete.
+  void EndPass();
   // Lets outstanding sums go on.
-  void Poll();
+  void Poll() { queue_.Poll(); }
   // Waits for every sum. Shards' gradients are then whole.
   void Finish();
-  // After the optimizer: the shards' values to all ranks.
+  // After the optimizer: the shards' values to all ranks, but for those that are kept in shards.
   void GatherValues();
 
  private:
+  // A gradient during a step.
+  struct Sum {
+    bool leaves = false;   // after each microbatch, else once
+    int64_t left = 0;      // microbatches whose contribution is missing
+    int64_t received = 0;  // that are in the shard
+    // Invariant mode, of one that leaves: the shards of all data ranks' microbatches, over time.
+    std::unique_ptr<GradTree> rounds;
+  };
   void MakeShards();
-  void MakeBuckets();
-  void Ready(size_t entry);
+  Tensor ShardValue(const Entry& entry, int64_t begin, int64_t count) const;
+  void OneReady(size_t entry);
+  void SumOnce(size_t entry);
+  void SumMicrobatch(size_t entry);
+  void AddRound(size_t entry, int64_t round, const Tensor& piece);
+  void FinishShard(size_t entry);
   Tensor Collect(size_t entry);
   void SumOverHeads(size_t entry);
+  bool OverHeadsLater(const Entry& entry) const;
   AxisSet SummedAxes(const Placement& placement) const;
   SumAxes AxesOf(const Placement& placement) const;
   bool SumsEachMicrobatch(const Placement& placement) const;
@@ -82,12 +109,8 @@ class GradientSum {
   std::vector<Entry> entries_;
   ZeroOptions options_;
   std::vector<Shard> shards_;
-  std::vector<std::unique_ptr<Bucket>> buckets_;
-  std::vector<size_t> bucket_of_;  // by entry; none: kNoBucket
-  std::vector<size_t> item_of_;    // its number in the bucket
-  std::vector<bool> ready_;
-  std::vector<Bucket*> launched_;  // in this order on every rank
-  bool forwards_done_ = false;
+  std::vector<Sum> sums_;  // by entry
+  SumQueue queue_;
 };
 
 }  // namespace choir

@@ -187,14 +187,20 @@ TEST(Transformer, InitialisationIsAFunctionOfSeedAndName) {
   twice.Initialize(1);
   other.Initialize(2);
   for (size_t i = 0; i < model.parameters().size(); ++i) {
-    const auto& [parameter, init, placement] = model.parameters()[i];
+    const ParameterList::Entry& entry = model.parameters()[i];
+    const auto& [parameter, init, placement, units] = entry;
     EXPECT_TRUE(SameBits(parameter->value, twice.parameters()[i].parameter->value));
     EXPECT_EQ(SameBits(parameter->value, other.parameters()[i].parameter->value), init.ones);
+    // A shard is drawn alone.
+    const int64_t all = parameter->value.NumElements(), begin = all / 3, count = all / 2;
+    const Tensor shard = Tensor::Empty({count}, parameter->value.options());
+    DrawInitial(entry, model.place(), 1, begin, shard);
+    EXPECT_TRUE(SameBits(shard, parameter->value.Reshape({all}).Rows(begin, count).Clone()));
     if (init.ones) continue;
     // Projections into the residual stream start smaller.
     const bool residual = parameter->name.ends_with("output") || parameter->name.ends_with("down");
     const double expected = residual ? 0.2 / std::sqrt(2.0 * config.layers) : 0.2;
-    const auto n = static_cast<double>(parameter->value.NumElements());
+    const auto n = static_cast<double>(all);
     const double std = std::sqrt(SumOfSquares(parameter->value) / n);
     // The standard deviation of an estimated standard deviation is std / sqrt(2 n).
     EXPECT_NEAR(std, expected, 5 * expected / std::sqrt(2 * n)) << parameter->name;

@@ -133,6 +133,60 @@ TEST(Tape, ReadyHooksFireOncePerParameterAndLastForTiedOnes) {
   EXPECT_EQ(RunNet([](std::string_view, int) { return true; }, false).ready, "b2 b1 a1 b0 a0 ");
 }
 
+TEST(Tape, EachTapeReportsItsOwnUses) {
+  Net net;
+  Tape tapes[2];
+  Var y[2];
+  for (int i : {0, 1}) y[i] = net.Forward(tapes[i], tapes[i].Input(Random({kRows, kWidth}, "x")));
+  const std::string once = "b2 b1 a1 b0 a0 ";
+  tapes[0].RunBackward(y[0], Random({kRows, kWidth}, "dy"));
+  EXPECT_EQ(net.ready, once);
+  EXPECT_EQ(net.a[0].pending, 2);
+  tapes[1].RunBackward(y[1], Random({kRows, kWidth}, "dy"));
+  EXPECT_EQ(net.ready, once + once);
+  EXPECT_EQ(net.a[0].pending, 0);
+}
+
+// A gradient that is not there is made; the same bits as one that was zero.
+TEST(Tape, GradientsAreMadeWhenFirstAddedTo) {
+  const Result zeroed = RunNet(nullptr, false);
+  Net net;
+  for (auto* group : {&net.a, &net.b}) {
+    for (Parameter& p : *group) p.grad = Tensor();
+  }
+  Tape tape;
+  Var input = tape.Input(Random({kRows, kWidth}, "x"), true);
+  Var y = net.Forward(tape, input);
+  EXPECT_FALSE(net.b[1].grad.defined());
+  tape.RunBackward(y, Random({kRows, kWidth}, "dy"));
+  EXPECT_EQ(net.b[1].grad.category(), MemoryCategory::kGradients);
+  std::vector<float> numbers;
+  Append(numbers, y.tensor());
+  Append(numbers, input.grad()->grad);
+  for (auto* group : {&net.a, &net.b}) {
+    for (Parameter& p : *group) Append(numbers, p.grad);
+  }
+  EXPECT_EQ(numbers, zeroed.numbers);
+}
+
+TEST(Tape, UnitsAreEnteredUpwardsThenDownwards) {
+  Net net;
+  Tape tape;
+  std::string seen;
+  tape.SetUnitHook([&](int unit, bool backward) {
+    seen += (backward ? "b" : "f") + std::to_string(unit) + " ";
+  });
+  Var x = tape.Input(Random({kRows, kWidth}, "x"), true);
+  for (int i = 0; i < kBlocks; ++i) {
+    tape.SetUnit(10 + i);
+    x = Linear(tape, x, net.a[static_cast<size_t>(i)], "a");
+    x = Add(tape, x, Linear(tape, x, net.b[static_cast<size_t>(i)], "b"));
+  }
+  EXPECT_EQ(seen, "f10 f11 f12 ");
+  tape.RunBackward(x, Random({kRows, kWidth}, "dy"));
+  EXPECT_EQ(seen, "f10 f11 f12 b12 b11 b10 ");
+}
+
 TEST(Tape, SharedGradientsAreNotOverwritten) {
   // y = x + x + x: the gradient that Add hands to both sides is the same tensor.
   Tape tape;

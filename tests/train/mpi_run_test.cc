@@ -82,6 +82,34 @@ TEST(MpiRunTest, ContinuesOnAnotherLayout) {
   ExpectSameTraining(whole, cut);
 }
 
+// From weights in shards to one rank, and back on other shards.
+TEST(MpiRunTest, ShardedWeightsContinueOnAnyLayout) {
+  const std::string one = FreshPath("one"), sharded = FreshPath("sharded");
+  const auto resume = [](const std::string& run, int ranks, const Strings& parallel) {
+    std::filesystem::remove_all(run + "/checkpoints/step-0000000008");
+    Strings arguments = Invariant(run, parallel);
+    arguments.push_back("--resume");
+    const ProcessResult result =
+        Process(ranks > 1 ? OnRanks(ranks, arguments) : ChoirCommand(arguments)).Wait();
+    EXPECT_EQ(result.exit, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("resumed after step 4"));
+  };
+  const Strings two = {"--parallel.data=2", "--parallel.shard=2", "--parallel.zero=3"};
+  const Strings four = {"--parallel.data=2", "--parallel.shard=2", "--parallel.zero=3",
+                        "--parallel.pipeline=2", "--parallel.expert=2"};
+  ASSERT_EQ(Choir(Invariant(one)).exit, 0);
+  const ProcessResult result = Process(OnRanks(2, Invariant(sharded, two))).Wait();
+  ASSERT_EQ(result.exit, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("shard 2 (zero 3)"));
+  ExpectSameTraining(one, sharded);
+  resume(sharded, 1, {});
+  ExpectSameTraining(one, sharded);
+  resume(sharded, 4, four);
+  ExpectSameTraining(one, sharded);
+  resume(sharded, 2, {"--parallel.data=2", "--parallel.shard=2", "--parallel.zero=2"});
+  ExpectSameTraining(one, sharded);
+}
+
 TEST(MpiRunTest, WrongDegreesAreRefusedWithTheEquation) {
   const std::string run = FreshPath("refused");
   const ProcessResult result =

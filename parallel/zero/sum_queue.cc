@@ -1,0 +1,62 @@
+#include "parallel/zero/sum_queue.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace choir {
+
+void SumQueue::Add(const SumAxes& axes, Tensor tensor, Done done) {
+  const DType dtype = tensor.dtype();
+  auto kind = std::find_if(filling_.begin(), filling_.end(),
+                           [&](const Filling& f) { return f.axes == axes && f.dtype == dtype; });
+  if (kind == filling_.end()) kind = filling_.insert(kind, {axes, dtype});
+  kind->bytes += tensor.bytes();
+  kind->items.push_back({std::move(tensor), std::move(done)});
+  if (kind->bytes >= bucket_bytes_) {
+    Filling full = std::move(*kind);
+    filling_.erase(kind);
+    Launch(std::move(full));
+  }
+  Poll();
+}
+
+void SumQueue::Launch(Filling filling) {
+  while (under_way_.size() >= kMostUnderWay) FinishFirst();
+  std::vector<Tensor> tensors;
+  UnderWay next;
+  for (Item& item : filling.items) {
+    tensors.push_back(std::move(item.tensor));
+    next.done.push_back(std::move(item.done));
+  }
+  next.bucket = std::make_unique<Bucket>(place_, filling.axes, tensors);
+  tensors.clear();  // copied
+  under_way_.push_back(std::move(next));
+  Poll();
+}
+
+void SumQueue::Flush() {
+  for (Filling& filling : std::exchange(filling_, {})) Launch(std::move(filling));
+}
+
+void SumQueue::Poll() {
+  int turn = Bucket::kSteps;
+  for (const UnderWay& u : under_way_) {
+    u.bucket->Advance(turn);
+    turn = u.bucket->step();
+  }
+  while (!under_way_.empty() && under_way_.front().bucket->Advance(Bucket::kSteps)) FinishFirst();
+}
+
+void SumQueue::FinishFirst() {
+  UnderWay first = std::move(under_way_.front());
+  under_way_.pop_front();
+  first.bucket->Wait();
+  for (size_t i = 0; i < first.done.size(); ++i) first.done[i](first.bucket->Piece(i));
+}
+
+void SumQueue::Wait() {
+  Flush();
+  while (!under_way_.empty()) FinishFirst();
+}
+
+}  // namespace choir
