@@ -27,9 +27,7 @@ int64_t SumLength(const RunConfig& config) {
 }
 
 bool PromisesBits(const VerifyLayout& layout, Numerics numerics) {
-  const ParallelConfig& p = layout.parallel;
-  return numerics == Numerics::kInvariant && (layout.world & (layout.world - 1)) == 0 &&
-         (p.context == 1 || p.context_method == ContextMethod::kUlysses);
+  return numerics == Numerics::kInvariant && (layout.world & (layout.world - 1)) == 0;
 }
 
 RunConfig ConfigFor(const RunConfig& config, const VerifyLayout& layout,

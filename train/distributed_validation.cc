@@ -25,7 +25,7 @@ std::vector<Job> ListJobs(const ValidationSet& set) {
 Tensor RunStages(Transformer& model, const ScheduleSpec& schedule, const ModelInput& input) {
   const Place& place = model.place();
   const int me = place.Coord(Axis::kPipe);
-  const Shape handover{input.block.tokens.local_count, model.config().hidden};
+  const Shape handover{NumRows(input.block.tokens.local), model.config().hidden};
   Tensor hidden, nll;
   for (int stage : model.stages()) {
     Tape tape(/*recording=*/false);

@@ -204,15 +204,14 @@ absl::Status CheckLayout(World& world, const Reference& reference, const RunConf
 bool PowerOfTwo(int n) { return (n & (n - 1)) == 0; }
 
 // docs/parallelism.md, "Invariant numerics".
-bool PromisesBits(const ParallelConfig& p, Numerics numerics, int world) {
-  return numerics == Numerics::kInvariant && PowerOfTwo(world) &&
-         (p.context == 1 || p.context_method == ContextMethod::kUlysses);
+bool PromisesBits(Numerics numerics, int world) {
+  return numerics == Numerics::kInvariant && PowerOfTwo(world);
 }
 
 LayoutVerdict Start(const VerifyLayout& layout, const Reference& reference, Numerics numerics) {
   LayoutVerdict verdict;
   verdict.layout = layout;
-  verdict.promises_bits = PromisesBits(layout.parallel, numerics, layout.world);
+  verdict.promises_bits = PromisesBits(numerics, layout.world);
   const double bound = ErrorBound(DType::kF32, SumLength(reference.config));
   for (Deviation* d : {&verdict.loss, &verdict.grad_norm, &verdict.gradients}) d->bound = bound;
   verdict.weights.bound = 1;  // CompareWeights counts in units of its own bound

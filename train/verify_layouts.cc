@@ -41,6 +41,13 @@ constexpr const char* kLayouts[] = {
     "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe", "data=4,shard=2,tensor=2",
     "data=4,shard=2,context=2", "data=8,shard=4", "data=2,context=4",
     "data=2,shard=2,tensor=2,context=2",
+    // keys on a ring; in fast mode only
+    "context=2,context_method=ring", "context=3,context_method=ring",
+    "context=4,context_method=ring", "context=8,context_method=ring",
+    "tensor=2,context=2,context_method=ring", "context=2,pipeline=2,context_method=ring",
+    "data=2,context=2,expert=4,context_method=ring", "data=2,shard=2,context=2,context_method=ring",
+    "tensor=2,context=4,expert=2,context_method=ring",
+    "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe,context_method=ring",
     // no powers of two
     "data=3", "tensor=3", "context=3", "data=2,tensor=3", "tensor=5", "data=5", "data=6,expert=3"};
 

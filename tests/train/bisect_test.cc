@@ -166,9 +166,9 @@ TEST(BisectTest, ReportsTheEarliestInTheOrderOfComputation) {
     StepRecorder recorder;
     const auto add = [&](const RecordKey& key, const std::vector<float>& values) {
       const Tensor all = Tensor::From<float>({2, 2}, values);
-      recorder.AddRows(key, 1, all.Rows(1, 1));  // in any order
-      recorder.AddRows(key, 0, all.Rows(0, 1));
-      recorder.AddRows(key, 1, all.Rows(1, 0));  // a rank without tokens
+      recorder.AddRows(key, {{1, 1, 0}}, all.Rows(1, 1));  // in any order
+      recorder.AddRows(key, {{0, 1, 0}}, all.Rows(0, 1));
+      recorder.AddRows(key, {}, all.Rows(1, 0));  // a rank without tokens
     };
     add({3, StepPart::kForward, 0, "late", 0}, late);
     add({2, StepPart::kBackward, 0, "early", 1}, early);
