@@ -74,6 +74,13 @@ TEST(BisectThreadTest, FastModeAllowsRoundingOnly) {
   EXPECT_FALSE(same.bits);
   EXPECT_GT(same.bound, 0);
 
+  // Parts of a sequence that are no neighbours.
+  for (const char* layout :
+       {"context=3,context_method=ring", "tensor=2,context=4,context_method=ring"}) {
+    const BisectReport ring = BisectOf(config, layout, "data=1", options);
+    EXPECT_FALSE(ring.difference) << layout << ": " << Describe(*ring.difference);
+  }
+
   options.disturb_b = [](Trainer& trainer, int64_t step) {
     if (step == 2) Add(trainer, "layers.1.ffn_norm", 9, 0.25F);
   };
