@@ -18,8 +18,8 @@ namespace choir {
 // Only what some other rank sees travels (RingPlan), only as far as it is seen; of one long
 // document that is nearly all of it, c - 1 times, of short ones hardly anything. A rank sends at
 // most 2 G D elements a token and hop, forward; backward twice that. Saved: qkv, the result and
-// its log-sum-exp; besides, a rank holds what travels from itself and from two others (backward:
-// and as much for gradients).
+// its log-sum-exp; while it runs, a rank holds keys of two ranks and, backward, gradients for up to
+// four.
 Var RingAttention(Tape& tape, const Var& qkv, const ContextAttentionInput& input,
                   const Place& place);
 
