@@ -9,6 +9,7 @@ namespace choir {
 namespace {
 
 using Boundaries = std::vector<int32_t>;
+using Poll = std::function<void()>;
 
 // Documents that are at most this long share a task with their neighbours.
 constexpr int64_t kShortTokens = 64;
@@ -44,8 +45,8 @@ void ForEachDocument(const Bundle& bundle, const Boundaries& boundaries, Body&& 
 }
 
 template <class T>
-void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const Tensor& out,
-                const Tensor& lse) {
+void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale,
+                const AttentionResult& result, const Poll& poll) {
   const AttentionDims d(qkv);
   const int64_t tile_rows = TileRows(d.head_dim);
   struct Task {
@@ -64,12 +65,12 @@ void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const 
       }
     }
   }
-  ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
+  PollingFor(static_cast<int64_t>(tasks.size()), poll, [&](int64_t i) {
     const auto& [bundle, group, row_begin, row_end] = tasks[static_cast<size_t>(i)];
     ForEachDocument(bundle, boundaries, [&](int64_t token, int64_t length) {
       const HeadRows<const T> q = d.Queries(static_cast<const T*>(qkv.data<T>()), token, group);
       const T* k = q.data + d.heads * d.head_dim;
-      T* row_lse = lse.data<T>() + (token * d.groups + group) * d.heads;
+      T* row_lse = result.lse.data<T>() + (token * d.groups + group) * d.heads;
       const AttentionForward<T> forward{q,
                                         k,
                                         k + d.head_dim,
@@ -77,7 +78,7 @@ void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const 
                                         length,
                                         0,
                                         scale,
-                                        d.Outputs(out.data<T>(), token, group),
+                                        d.Outputs(result.out.data<T>(), token, group),
                                         row_lse,
                                         d.groups * d.heads};
       const int64_t last = std::min(row_end, length * d.heads);
@@ -90,7 +91,7 @@ void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const 
 
 template <class T>
 void BackwardCpu(const AttentionGradient& in, const Boundaries& boundaries, T scale,
-                 const Tensor& dqkv) {
+                 const Tensor& dqkv, const Poll& poll) {
   const AttentionDims d(in.qkv);
   std::vector<Bundle> bundles = MakeBundles(boundaries);
   auto run = [&](int64_t token, int64_t length, int64_t group, int64_t i, int64_t j) {
@@ -130,7 +131,7 @@ void BackwardCpu(const AttentionGradient& in, const Boundaries& boundaries, T sc
         for (int64_t j = 0; j + diagonal < chunks; ++j) tasks.push_back({bundle, g, j});
       }
     }
-    ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t t) {
+    PollingFor(static_cast<int64_t>(tasks.size()), poll, [&](int64_t t) {
       const auto& [bundle, group, j] = tasks[static_cast<size_t>(t)];
       ForEachDocument(bundle, boundaries, [&, g = group, j = j](int64_t token, int64_t length) {
         run(token, length, g, j + diagonal, j);
@@ -153,7 +154,7 @@ void CheckQkv(const Tensor& qkv, const Boundaries& boundaries) {
 }  // namespace
 
 AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boundaries,
-                             double scale) {
+                             double scale, const Poll& poll) {
   CheckQkv(qkv, boundaries);
   const AttentionDims d(qkv);
   const TensorOptions options = qkv.options(MemoryCategory::kActivations);
@@ -161,18 +162,19 @@ AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boun
                          Tensor::Empty({d.tokens, d.groups * d.heads}, options)};
   Launch(qkv.device(), "attention", [&] {
     DispatchFloat(qkv.dtype(), [&]<class T>() {
-      ForwardCpu(qkv, boundaries, static_cast<T>(scale), result.out, result.lse);
+      ForwardCpu(qkv, boundaries, static_cast<T>(scale), result, poll);
     });
   });
   return result;
 }
 
 Tensor AttendCausalBackward(const AttentionGradient& in, const std::vector<int32_t>& boundaries,
-                            double scale) {
+                            double scale, const Poll& poll) {
   Tensor dqkv = Tensor::Empty(in.qkv.shape(), in.dout.options());
   Launch(dqkv.device(), "attention backward", [&] {
-    DispatchFloat(dqkv.dtype(),
-                  [&]<class T>() { BackwardCpu(in, boundaries, static_cast<T>(scale), dqkv); });
+    DispatchFloat(dqkv.dtype(), [&]<class T>() {
+      BackwardCpu(in, boundaries, static_cast<T>(scale), dqkv, poll);
+    });
   });
   return dqkv;
 }

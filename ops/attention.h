@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -28,8 +29,9 @@ struct AttentionResult {
   Tensor out;  // [T, G R D]
   Tensor lse;  // [T, G R], the log-sum-exp of the scores behind `out`
 };
+// `poll` is called now and then by the calling thread; may be empty.
 AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boundaries,
-                             double scale);
+                             double scale, const std::function<void()>& poll = nullptr);
 
 // What the gradient of qkv follows from; `out` and `lse` are those of all keys that a query sees.
 struct AttentionGradient {
@@ -37,6 +39,6 @@ struct AttentionGradient {
 };
 // The part of dqkv that comes from the queries and keys of AttendCausal; overwrites all of it.
 Tensor AttendCausalBackward(const AttentionGradient& in, const std::vector<int32_t>& boundaries,
-                            double scale);
+                            double scale, const std::function<void()>& poll = nullptr);
 
 }  // namespace choir

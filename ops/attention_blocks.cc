@@ -30,17 +30,6 @@ struct KeyDims {
   int64_t At(int64_t row, int64_t g) const { return row * token + g * group + first; }
 };
 
-// ParallelFor, polling now and then: by the calling thread while no task runs, because a poll may
-// end the job by throwing.
-void PollingFor(int64_t count, const std::function<void()>& poll,
-                const std::function<void(int64_t)>& task) {
-  const int64_t step = poll == nullptr ? std::max<int64_t>(1, count) : 8 * NumThreads();
-  for (int64_t first = 0; first < count; first += step) {
-    ParallelFor(std::min(step, count - first), [&](int64_t i) { task(first + i); });
-    if (poll != nullptr) poll();
-  }
-}
-
 // The blocks of the same queries are added by one task, one after another.
 std::vector<std::vector<SeenBlock>> ByQueries(const std::vector<SeenBlock>& blocks) {
   std::map<int64_t, std::vector<SeenBlock>> by_query;

@@ -123,7 +123,7 @@ bool Skipped(const Ring& ring, int step) {
 
 AttentionResult Forward(const Ring& ring, const Tensor& qkv) {
   PassingKeys passing(ring, qkv);
-  const AttentionResult result = AttendCausal(qkv, ring.plan.boundaries, ring.scale);
+  const AttentionResult result = AttendCausal(qkv, ring.plan.boundaries, ring.scale, ring.poll);
   AttendBlocks(ring.Blocks(qkv, qkv, ring.group->rank()), result);
   AttentionResult whole = result;
   if (Injected(Fault::kRingPartialLse)) whole.lse = result.lse.Clone();
@@ -182,7 +182,7 @@ class PassingGradients {
 Tensor Backward(const Ring& ring, const AttentionGradient& in) {
   PassingKeys passing(ring, in.qkv);
   PassingGradients gradients(ring, in.qkv);
-  Tensor dqkv = AttendCausalBackward(in, ring.plan.boundaries, ring.scale);
+  Tensor dqkv = AttendCausalBackward(in, ring.plan.boundaries, ring.scale, ring.poll);
   AttendBlocksBackward(ring.Blocks(in.qkv, in.qkv, ring.group->rank()), in, dqkv, dqkv);
   for (int step = 1; step < ring.size(); ++step) {
     const Tensor keys = passing.Arrive(step);
