@@ -48,6 +48,11 @@ enum class Fault : int {
   kEmbeddingRowsFromZero,  // the same in the embedding
   kPositionsRestart,       // on each context rank
   kBoundariesOfPiece,      // attention ends at the piece of a context rank
+  // Attention on a ring.
+  kRingBlockSkipped,      // the keys that come last are not looked at
+  kRingMaskByLocalIndex,  // who is later is asked of places on a rank, not in the sequence
+  kRingPartialLse,        // backward takes the log-sum-exp of a rank's own keys
+  kRingGradientLost,      // gradients of keys that travelled do not return
   // Experts.
   kBiasFromLocalCounts,    // balancing by bias sees this rank's tokens only
   kSlopesFromLocalCounts,  // the balance loss too

@@ -201,8 +201,8 @@ void MixtureOfExperts::AddLosses(Tape& tape, const Var& logits, const Routing& r
                        .scale = input.batch_share,
                        .options = options,
                        .rows_per_sequence = total / input.rows,
-                       .first_row = tokens.local_begin,
-                       .total_rows = total,
+                       .runs = tokens.local,
+                       .total_rows = tokens.total,
                        .token_group = place->Ranks(kTokenAxes)};
   auto add = [&](double coefficient, auto&& loss) {
     balance.coefficient = coefficient;

@@ -27,7 +27,7 @@
 namespace choir {
 
 // What every block of one forward pass shares.
-// T is the number of tokens that this rank has between blocks (TokenPlan::local_count), A those of
+// T is the number of tokens that this rank has between blocks (TokenPlan::local), A those of
 // its context rank: the tokens that attention, dense feed-forward and the head work on.
 struct BlockInput {
   Tensor positions;                                        // i32 [A], within the document

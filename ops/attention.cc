@@ -9,27 +9,7 @@ namespace choir {
 namespace {
 
 using Boundaries = std::vector<int32_t>;
-
-struct Dims {
-  int64_t tokens, groups, heads, head_dim;
-
-  explicit Dims(const Tensor& qkv)
-      : tokens(qkv.dim(0)), groups(qkv.dim(1)), heads(qkv.dim(2) - 2), head_dim(qkv.dim(3)) {}
-  // Elements between tokens and between groups.
-  int64_t qkv_token() const { return groups * qkv_group(); }
-  int64_t qkv_group() const { return (heads + 2) * head_dim; }
-  int64_t out_token() const { return groups * out_group(); }
-  int64_t out_group() const { return heads * head_dim; }
-
-  template <class T>
-  HeadRows<T> Queries(T* qkv, int64_t token, int64_t group) const {
-    return {qkv + token * qkv_token() + group * qkv_group(), qkv_token(), heads, head_dim};
-  }
-  template <class T>
-  HeadRows<T> Outputs(T* out, int64_t token, int64_t group) const {
-    return {out + token * out_token() + group * out_group(), out_token(), heads, head_dim};
-  }
-};
+using Poll = std::function<void()>;
 
 // Documents that are at most this long share a task with their neighbours.
 constexpr int64_t kShortTokens = 64;
@@ -65,9 +45,9 @@ void ForEachDocument(const Bundle& bundle, const Boundaries& boundaries, Body&& 
 }
 
 template <class T>
-void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const Tensor& out,
-                const Tensor& lse) {
-  const Dims d(qkv);
+void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale,
+                const AttentionResult& result, const Poll& poll) {
+  const AttentionDims d(qkv);
   const int64_t tile_rows = TileRows(d.head_dim);
   struct Task {
     Bundle bundle;
@@ -85,19 +65,20 @@ void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const 
       }
     }
   }
-  ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
+  PollingFor(static_cast<int64_t>(tasks.size()), poll, [&](int64_t i) {
     const auto& [bundle, group, row_begin, row_end] = tasks[static_cast<size_t>(i)];
     ForEachDocument(bundle, boundaries, [&](int64_t token, int64_t length) {
       const HeadRows<const T> q = d.Queries(static_cast<const T*>(qkv.data<T>()), token, group);
       const T* k = q.data + d.heads * d.head_dim;
-      T* row_lse = lse.data<T>() + (token * d.groups + group) * d.heads;
+      T* row_lse = result.lse.data<T>() + (token * d.groups + group) * d.heads;
       const AttentionForward<T> forward{q,
                                         k,
                                         k + d.head_dim,
                                         d.qkv_token(),
+                                        length,
                                         0,
                                         scale,
-                                        d.Outputs(out.data<T>(), token, group),
+                                        d.Outputs(result.out.data<T>(), token, group),
                                         row_lse,
                                         d.groups * d.heads};
       const int64_t last = std::min(row_end, length * d.heads);
@@ -108,38 +89,33 @@ void ForwardCpu(const Tensor& qkv, const Boundaries& boundaries, T scale, const 
   });
 }
 
-std::vector<Tensor> Forward(const Tensor& qkv, const Boundaries& boundaries, double scale) {
-  const Dims d(qkv);
-  const TensorOptions options = qkv.options(MemoryCategory::kActivations);
-  Tensor out = Tensor::Empty({d.tokens, d.out_token()}, options);
-  Tensor lse = Tensor::Empty({d.tokens, d.groups * d.heads}, options);
-  Launch(qkv.device(), "attention", [&] {
-    DispatchFloat(qkv.dtype(),
-                  [&]<class T>() { ForwardCpu(qkv, boundaries, static_cast<T>(scale), out, lse); });
-  });
-  return {std::move(out), std::move(lse)};
-}
-
-struct BackwardInputs {
-  Tensor qkv, out, lse, dout;
-};
-
 template <class T>
-void BackwardCpu(const BackwardInputs& in, const Boundaries& boundaries, T scale,
-                 const Tensor& dqkv) {
-  const Dims d(in.qkv);
+void BackwardCpu(const AttentionGradient& in, const Boundaries& boundaries, T scale,
+                 const Tensor& dqkv, const Poll& poll) {
+  const AttentionDims d(in.qkv);
   std::vector<Bundle> bundles = MakeBundles(boundaries);
   auto run = [&](int64_t token, int64_t length, int64_t group, int64_t i, int64_t j) {
     const int64_t k = d.heads * d.head_dim, v = k + d.head_dim;
     const auto q = d.Queries(static_cast<const T*>(in.qkv.data<T>()), token, group);
     const auto dq = d.Queries(dqkv.data<T>(), token, group);
-    const T* lse = in.lse.data<T>() + (token * d.groups + group) * d.heads;
-    BackwardChunks(
-        AttentionBackward<T>{q, d.Outputs(static_cast<const T*>(in.out.data<T>()), token, group),
-                             d.Outputs(static_cast<const T*>(in.dout.data<T>()), token, group),
-                             q.data + k, q.data + v, d.qkv_token(), lse, d.groups * d.heads, scale,
-                             dq, dq.data + k, dq.data + v},
-        length, i, j);
+    const AttentionBackward<T> backward{
+        q,
+        d.Outputs(static_cast<const T*>(in.out.data<T>()), token, group),
+        d.Outputs(static_cast<const T*>(in.dout.data<T>()), token, group),
+        q.data + k,
+        q.data + v,
+        d.qkv_token(),
+        length,
+        length,
+        0,
+        in.lse.data<T>() + (token * d.groups + group) * d.heads,
+        d.groups * d.heads,
+        scale,
+        dq,
+        dq.data + k,
+        dq.data + v,
+        /*add=*/false};
+    BackwardChunks(backward, i, j);
   };
   struct Task {
     Bundle bundle;
@@ -155,7 +131,7 @@ void BackwardCpu(const BackwardInputs& in, const Boundaries& boundaries, T scale
         for (int64_t j = 0; j + diagonal < chunks; ++j) tasks.push_back({bundle, g, j});
       }
     }
-    ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t t) {
+    PollingFor(static_cast<int64_t>(tasks.size()), poll, [&](int64_t t) {
       const auto& [bundle, group, j] = tasks[static_cast<size_t>(t)];
       ForEachDocument(bundle, boundaries, [&, g = group, j = j](int64_t token, int64_t length) {
         run(token, length, g, j + diagonal, j);
@@ -165,41 +141,58 @@ void BackwardCpu(const BackwardInputs& in, const Boundaries& boundaries, T scale
   }
 }
 
-Tensor Backward(const BackwardInputs& in, const Boundaries& boundaries, double scale) {
-  Tensor dqkv = Tensor::Empty(in.qkv.shape(), in.dout.options());
-  Launch(dqkv.device(), "attention backward", [&] {
-    DispatchFloat(dqkv.dtype(),
-                  [&]<class T>() { BackwardCpu(in, boundaries, static_cast<T>(scale), dqkv); });
-  });
-  return dqkv;
-}
-
-void CheckBoundaries(const Boundaries& boundaries, int64_t tokens) {
+void CheckQkv(const Tensor& qkv, const Boundaries& boundaries) {
+  CHECK(qkv.shape().rank() == 4) << "[T, G, R + 2, D] is wanted, not " << qkv.shape();
+  CHECK(qkv.dim(2) >= 3) << "a query, a key and a value";
+  CHECK(qkv.dim(3) <= kRowElements);
   CHECK(!boundaries.empty());
   CHECK(boundaries.front() == 0);
-  CHECK(boundaries.back() == tokens) << "the last document does not end with the last token";
+  CHECK(boundaries.back() == qkv.dim(0)) << "the last document does not end with the last token";
   CHECK(std::is_sorted(boundaries.begin(), boundaries.end()));
 }
 
 }  // namespace
 
+AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boundaries,
+                             double scale, const Poll& poll) {
+  CheckQkv(qkv, boundaries);
+  const AttentionDims d(qkv);
+  const TensorOptions options = qkv.options(MemoryCategory::kActivations);
+  AttentionResult result{Tensor::Empty({d.tokens, d.out_token()}, options),
+                         Tensor::Empty({d.tokens, d.groups * d.heads}, options)};
+  Launch(qkv.device(), "attention", [&] {
+    DispatchFloat(qkv.dtype(), [&]<class T>() {
+      ForwardCpu(qkv, boundaries, static_cast<T>(scale), result, poll);
+    });
+  });
+  return result;
+}
+
+Tensor AttendCausalBackward(const AttentionGradient& in, const std::vector<int32_t>& boundaries,
+                            double scale, const Poll& poll) {
+  Tensor dqkv = Tensor::Empty(in.qkv.shape(), in.dout.options());
+  Launch(dqkv.device(), "attention backward", [&] {
+    DispatchFloat(dqkv.dtype(), [&]<class T>() {
+      BackwardCpu(in, boundaries, static_cast<T>(scale), dqkv, poll);
+    });
+  });
+  return dqkv;
+}
+
 Var CausalAttention(Tape& tape, const Var& qkv,
                     std::shared_ptr<const std::vector<int32_t>> boundaries, double scale,
                     const Tag& tag) {
-  CHECK(qkv.shape().rank() == 4) << "[T, G, R + 2, D] is wanted, not " << qkv.shape();
-  CHECK(qkv.dim(2) >= 3) << "a query, a key and a value";
-  CHECK(qkv.dim(3) <= kRowElements);
-  CheckBoundaries(*boundaries, qkv.dim(0));
   Saved xs = qkv.Save();
   std::vector<Var> results = tape.Compute({tag, "attention.lse"}, [xs, boundaries, scale] {
-    return Forward(xs.Get(), *boundaries, scale);
+    AttentionResult r = AttendCausal(xs.Get(), *boundaries, scale);
+    return std::vector<Tensor>{std::move(r.out), std::move(r.lse)};
   });
   Var out = std::move(results[0]);
   Saved outs = out.Save(), lses = results[1].Save();
   tape.Record({&out}, [xs, outs, lses, boundaries, scale, gx = qkv.grad()](Sink& sink) {
     if (gx == nullptr) return;
-    const BackwardInputs in{xs.Get(), outs.Get(), lses.Get(), sink.OutputGrad(0)};
-    sink.Add(gx, Backward(in, *boundaries, scale));
+    const AttentionGradient in{xs.Get(), outs.Get(), lses.Get(), sink.OutputGrad(0)};
+    sink.Add(gx, AttendCausalBackward(in, *boundaries, scale));
   });
   return out;
 }

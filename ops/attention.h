@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -21,5 +22,23 @@ namespace choir {
 Var CausalAttention(Tape& tape, const Var& qkv,
                     std::shared_ptr<const std::vector<int32_t>> boundaries, double scale,
                     const Tag& tag = "attention");
+
+// The same outside of a tape, for ranks that have a part of a document's tokens and complete the
+// result with ops/attention_blocks.h.
+struct AttentionResult {
+  Tensor out;  // [T, G R D]
+  Tensor lse;  // [T, G R], the log-sum-exp of the scores behind `out`
+};
+// `poll` is called now and then by the calling thread; may be empty.
+AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boundaries,
+                             double scale, const std::function<void()>& poll = nullptr);
+
+// What the gradient of qkv follows from; `out` and `lse` are those of all keys that a query sees.
+struct AttentionGradient {
+  Tensor qkv, out, lse, dout;
+};
+// The part of dqkv that comes from the queries and keys of AttendCausal; overwrites all of it.
+Tensor AttendCausalBackward(const AttentionGradient& in, const std::vector<int32_t>& boundaries,
+                            double scale, const std::function<void()>& poll = nullptr);
 
 }  // namespace choir

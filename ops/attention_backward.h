@@ -5,17 +5,21 @@
 
 namespace choir {
 
-// One document and one key-value group; pointers are those of its first token.
+// Queries and keys of one document, and one key-value group; pointers are those of the first query
+// and of the first key.
 template <class T>
 struct AttentionBackward {
   HeadRows<const T> q, out, dout;
   const T *k, *v;
   int64_t key_stride;
+  int64_t queries, keys;
+  int64_t past;  // as AttentionForward
   const T* lse;
   int64_t lse_stride;
   T scale;
   HeadRows<T> dq;
   T *dk, *dv;  // as k and v
+  bool add;    // to dq, dk and dv whatever they hold
 };
 
 // Turns a row of scores and of dout . v into probabilities and gradients of the scores.
@@ -57,7 +61,7 @@ void BackwardRows(const AttentionBackward<T>& a, const BackwardTile& tile) {
       GemmArgs<T>{kNo, kYes, rows, keys, dim, T(1), dout, dim, v, a.key_stride, T(0), dp, stride});
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t token = (begin + i) / a.q.heads, head = (begin + i) % a.q.heads;
-    const int64_t visible = std::clamp<int64_t>(token + 1 - first, 0, keys);
+    const int64_t visible = std::clamp<int64_t>(a.past + token + 1 - first, 0, keys);
     const T delta = Dot(dout + i * dim, a.out[begin + i], dim);
     SoftmaxGradRow(scores + i * stride, dp + i * stride, visible, keys,
                    a.lse[token * a.lse_stride + head], delta);
@@ -77,14 +81,15 @@ void BackwardRows(const AttentionBackward<T>& a, const BackwardTile& tile) {
   }
 }
 
-// Queries of chunk `i` against keys of chunk `j` <= i of a document of `length` tokens; chunks have
-// kTileKeys tokens. Adds to dq of chunk i and to dk, dv of chunk j, which i = j overwrites.
+// Queries of chunk `i` against keys of chunk `j`, which the last of these queries sees whole, or up
+// to itself; chunks have kTileKeys tokens. Adds to dq of chunk i and to dk, dv of chunk j, which
+// i = j overwrites unless `add`.
 template <class T>
-void BackwardChunks(const AttentionBackward<T>& a, int64_t length, int64_t i, int64_t j) {
+void BackwardChunks(const AttentionBackward<T>& a, int64_t i, int64_t j) {
   const int64_t heads = a.q.heads, tile_rows = TileRows(a.q.head_dim);
   const int64_t row_begin = i * kTileKeys * heads;
-  const int64_t row_end = std::min(length, (i + 1) * kTileKeys) * heads;
-  const int64_t first = j * kTileKeys, key_end = std::min(length, first + kTileKeys);
+  const int64_t row_end = std::min(a.queries, (i + 1) * kTileKeys) * heads;
+  const int64_t first = j * kTileKeys, key_end = std::min(a.keys, first + kTileKeys);
   const int64_t blocks = (row_end - row_begin + tile_rows - 1) / tile_rows;
   // The last rows see all keys of the chunk, so they may overwrite.
   for (int64_t b = blocks - 1; b >= 0; --b) {
@@ -92,9 +97,9 @@ void BackwardChunks(const AttentionBackward<T>& a, int64_t length, int64_t i, in
     tile.begin = row_begin + b * tile_rows;
     tile.end = std::min(row_end, tile.begin + tile_rows);
     tile.first = first;
-    tile.keys = std::min(key_end, (tile.end - 1) / heads + 1) - first;
-    tile.fresh_q = i == j;
-    tile.fresh_kv = i == j && b == blocks - 1;
+    tile.keys = std::min(key_end, a.past + (tile.end - 1) / heads + 1) - first;
+    tile.fresh_q = i == j && !a.add;
+    tile.fresh_kv = tile.fresh_q && b == blocks - 1;
     BackwardRows(a, tile);
   }
 }

@@ -40,6 +40,28 @@ struct HeadRows {
   }
 };
 
+// Of an array qkv [T, G, R + 2, D] and of the result [T, G R D].
+struct AttentionDims {
+  int64_t tokens, groups, heads, head_dim;
+
+  explicit AttentionDims(const Tensor& qkv)
+      : tokens(qkv.dim(0)), groups(qkv.dim(1)), heads(qkv.dim(2) - 2), head_dim(qkv.dim(3)) {}
+  // Elements between tokens and between groups.
+  int64_t qkv_token() const { return groups * qkv_group(); }
+  int64_t qkv_group() const { return (heads + 2) * head_dim; }
+  int64_t out_token() const { return groups * out_group(); }
+  int64_t out_group() const { return heads * head_dim; }
+
+  template <class T>
+  HeadRows<T> Queries(T* qkv, int64_t token, int64_t group) const {
+    return {qkv + token * qkv_token() + group * qkv_group(), qkv_token(), heads, head_dim};
+  }
+  template <class T>
+  HeadRows<T> Outputs(T* out, int64_t token, int64_t group) const {
+    return {out + token * out_token() + group * out_group(), out_token(), heads, head_dim};
+  }
+};
+
 // to[i] = scale * rows[begin + i], dense.
 template <class T>
 void PackRows(const HeadRows<const T>& rows, int64_t begin, int64_t end, T scale, T* to) {

@@ -19,26 +19,39 @@ const float* ValidData(const Tensor& valid) {
 // The rows that are here, and the sequences of the microbatch they belong to.
 struct Rows {
   Tensor valid;
-  int64_t first, per_sequence, sequences;
+  RowRuns runs;
+  int64_t per_sequence, sequences;
   RankGroup* group;
 
-  // The local rows of sequence q; none if it is elsewhere.
-  int64_t Begin(int64_t q, int64_t rows) const {
-    return std::clamp<int64_t>(q * per_sequence - first, 0, rows);
+  // Calls body(t) for the rows t of sequence q that are here.
+  template <class Body>
+  void ForEachOf(int64_t q, Body&& body) const {
+    for (const RowRun& run : runs) {
+      const int64_t begin = std::max(run.begin, q * per_sequence);
+      const int64_t end = std::min(run.begin + run.count, (q + 1) * per_sequence);
+      for (int64_t row = begin; row < end; ++row) body(run.here + row - run.begin);
+    }
   }
-  int64_t SequenceOf(int64_t t) const { return (first + t) / per_sequence; }
+  int64_t SequenceOf(int64_t t) const {
+    const auto after = [](int64_t row, const RowRun& run) { return row < run.here; };
+    const RowRun& run = *std::prev(std::upper_bound(runs.begin(), runs.end(), t, after));
+    return (run.begin + t - run.here) / per_sequence;
+  }
 };
 
 // `per_sequence` 0: the microbatch is one sequence.
 Rows MakeRows(const BalanceInput& in, int64_t rows, int64_t per_sequence) {
   CHECK(!in.valid.defined() || (in.valid.dtype() == DType::kF32 && in.valid.NumElements() == rows));
   const int64_t total = in.total_rows > 0 ? in.total_rows : rows;
-  CHECK(in.first_row >= 0 && in.first_row + rows <= total)
-      << rows << " rows from " << in.first_row << " on of " << total;
+  RowRuns runs = in.runs;
+  if (in.total_rows == 0) AppendRows(runs, 0, rows);
+  CHECK(NumRows(runs) == rows) << rows << " rows, but the runs have " << NumRows(runs);
+  CHECK(runs.empty() || runs.back().begin + runs.back().count <= total)
+      << "rows up to " << runs.back().begin + runs.back().count << " of " << total;
   if (per_sequence == 0) per_sequence = std::max<int64_t>(1, total);
   CHECK(per_sequence > 0 && total % per_sequence == 0)
       << total << " rows in sequences of " << per_sequence;
-  return {in.valid, in.first_row, per_sequence, std::max<int64_t>(1, total / per_sequence),
+  return {in.valid, std::move(runs), per_sequence, std::max<int64_t>(1, total / per_sequence),
           in.token_group};
 }
 
@@ -133,14 +146,14 @@ Tensor CountChoices(const Tensor& choices, const Rows& rows, int64_t experts) {
                                       {DType::kF64, choices.device(), MemoryCategory::kWorkspace});
   Launch(counts.device(), "balance_counts", [&] {
     const float* valid = ValidData(rows.valid);
-    const int64_t here = choices.dim(0), k = choices.dim(1);
+    const int64_t k = choices.dim(1);
     ParallelFor(rows.sequences, [&](int64_t q) {
       double* count = counts.data<double>() + q * (experts + 1);
-      for (int64_t t = rows.Begin(q, here); t < rows.Begin(q + 1, here); ++t) {
-        if (!Counts(valid, t)) continue;
+      rows.ForEachOf(q, [&](int64_t t) {
+        if (!Counts(valid, t)) return;
         for (int64_t j = 0; j < k; ++j) ++count[choices.data<int32_t>()[t * k + j]];
         ++count[experts];
-      }
+      });
     });
   });
   if (rows.group != nullptr) rows.group->Sum(counts);

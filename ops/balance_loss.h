@@ -12,6 +12,7 @@
 
 #include "ops/rank_group.h"
 #include "ops/router.h"
+#include "ops/row_runs.h"
 
 namespace choir {
 
@@ -23,8 +24,8 @@ struct BalanceInput {
   RouterOptions options;  // those of the routing; not read by RouterZLoss
   // Of SequenceBalanceLoss: the microbatch is total_rows / rows_per_sequence sequences.
   int64_t rows_per_sequence = 0;
-  // The T rows that are here are [first_row, first_row + T) of total_rows (0: T, all are here).
-  int64_t first_row = 0;
+  // Which of the microbatch's total_rows the T rows are (0: all of them are here).
+  RowRuns runs;
   int64_t total_rows = 0;
   RankGroup* token_group = nullptr;  // the ranks that have the other rows
 };

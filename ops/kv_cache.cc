@@ -33,6 +33,7 @@ void AttendCpu(const Tensor& qkv, const KvCache& cache, T scale, const Tensor& o
         cache.keys.data<T>() + g * dim,
         cache.values.data<T>() + g * dim,
         key_stride,
+        cache.length + n,
         cache.length,
         scale,
         {out.data<T>() + g * heads * dim, groups * heads * dim, heads, dim},

@@ -44,4 +44,14 @@ void ParallelFor(int64_t count, const std::function<void(int64_t)>& task) {
 }
 #endif
 
+void PollingFor(int64_t count, const std::function<void()>& poll,
+                const std::function<void(int64_t)>& task) {
+  if (poll == nullptr) return ParallelFor(count, task);
+  const int64_t step = 8 * int64_t{NumThreads()};
+  for (int64_t first = 0; first < count; first += step) {
+    ParallelFor(std::min(step, count - first), [&](int64_t i) { task(first + i); });
+    poll();
+  }
+}
+
 }  // namespace choir

@@ -16,6 +16,11 @@ int NumThreads();
 // Calls task(i) once for every i in [0, count), in any order and concurrently. Not to be nested.
 void ParallelFor(int64_t count, const std::function<void(int64_t)>& task);
 
+// The same, calling `poll` (may be empty) after every few tasks: on the calling thread and while no
+// task runs, so that it may throw.
+void PollingFor(int64_t count, const std::function<void()>& poll,
+                const std::function<void(int64_t)>& task);
+
 // The same over [0, n) in ranges of `grain` elements: body(begin, end).
 template <class Body>
 void ParallelRanges(int64_t n, int64_t grain, Body&& body) {

@@ -36,8 +36,11 @@ class CommunicatorRanks : public RankGroup {
 
 }  // namespace
 
-Place::Place(const Mesh& mesh, World* world, Numerics numerics)
-    : mesh_(mesh), world_(world), numerics_(numerics) {
+Place::Place(const Mesh& mesh, World* world, Numerics numerics, ContextMethod context_method)
+    : mesh_(mesh),
+      world_(world),
+      numerics_(numerics),
+      context_method_(mesh.Size(Axis::kContext) > 1 ? context_method : ContextMethod::kUlysses) {
   CHECK(mesh.size() == (world != nullptr ? world->size() : 1));
   if (world == nullptr) return;
   rank_ = world->rank();

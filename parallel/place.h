@@ -7,6 +7,7 @@
 #include "ops/numerics.h"
 #include "ops/rank_group.h"
 #include "parallel/comm/communicator.h"
+#include "parallel/mesh/degrees.h"
 #include "parallel/mesh/mesh.h"
 
 namespace choir {
@@ -17,12 +18,16 @@ class Place {
   Place() : Place(Mesh(Degrees{}), nullptr, Numerics::kFast) {}
   explicit Place(Numerics numerics) : Place(Mesh(Degrees{}), nullptr, numerics) {}
   // `world` has mesh.size() ranks and outlives this. Makes all groups, in one order on every rank.
-  Place(const Mesh& mesh, World* world, Numerics numerics);
+  Place(const Mesh& mesh, World* world, Numerics numerics,
+        ContextMethod context_method = ContextMethod::kUlysses);
 
   const Mesh& mesh() const { return mesh_; }
   int rank() const { return rank_; }
   Numerics numerics() const { return numerics_; }
   bool invariant() const { return numerics_ == Numerics::kInvariant; }
+  // How context ranks attend to each other's tokens; of one rank it is ulysses.
+  ContextMethod context_method() const { return context_method_; }
+  bool ring() const { return context_method_ == ContextMethod::kRing; }
   World* world() const { return world_; }
   int Size(AxisSet axes) const { return mesh_.Size(axes); }
   int Coord(AxisSet axes) const { return mesh_.Coord(rank_, axes); }
@@ -37,6 +42,7 @@ class Place {
   Mesh mesh_;
   World* world_;
   Numerics numerics_;
+  ContextMethod context_method_;
   int rank_ = 0;
   std::map<AxisSet, Communicator*> groups_;
   std::map<AxisSet, std::unique_ptr<RankGroup>> ranks_;

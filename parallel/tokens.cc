@@ -6,12 +6,18 @@
 namespace choir {
 namespace {
 
-std::vector<int64_t> PieceSizes(int64_t total, int64_t pieces, int64_t first, int64_t count) {
-  std::vector<int64_t> sizes;
-  for (int64_t i = first; i < first + count; ++i) {
-    sizes.push_back(PieceBegin(total, pieces, i + 1) - PieceBegin(total, pieces, i));
+// Where the context rank's tokens are cut over its tensor ranks, from their first on. Under ulysses
+// at the pieces of all ranks, so that in invariant mode whole chunks fall to each.
+std::vector<int64_t> TensorBounds(const Place& place, int64_t total, int64_t here) {
+  const int64_t tensor = place.Size(Axis::kTensor), pieces = place.Size(kTokenAxes);
+  const int64_t first = place.Coord(Axis::kContext) * tensor;
+  std::vector<int64_t> bounds;
+  for (int64_t i = 0; i <= tensor; ++i) {
+    bounds.push_back(place.ring()
+                         ? PieceBegin(here, tensor, i)
+                         : PieceBegin(total, pieces, first + i) - PieceBegin(total, pieces, first));
   }
-  return sizes;
+  return bounds;
 }
 
 // Piece `i` of `pieces` holds whole chunks where their number allows it; else it is one leaf of its
@@ -42,23 +48,53 @@ RowMove TokenPlan::Scatter(const Place& place) const {
   return {&place.Group(Axis::kTensor), Spread::kPartial, Spread::kSplit, tensor_rows};
 }
 
-TokenPlan PlanTokens(const Place& place, int64_t total, const LeafTree& tree, int64_t microbatch) {
+RowRuns DealTokens(ContextMethod method, const TokenGrid& grid, int64_t ranks, int64_t c) {
+  RowRuns runs;
+  const auto append = [&runs](int64_t first, int64_t n, int64_t pieces, int64_t i) {
+    const int64_t begin = PieceBegin(n, pieces, i);
+    AppendRows(runs, first + begin, PieceBegin(n, pieces, i + 1) - begin);
+  };
+  if (method == ContextMethod::kUlysses) {
+    append(0, grid.total(), ranks, c);
+    return runs;
+  }
+  for (int64_t s = 0; s < grid.sequences; ++s) {
+    append(s * grid.length, grid.length, 2 * ranks, c);
+    append(s * grid.length, grid.length, 2 * ranks, 2 * ranks - 1 - c);
+  }
+  return runs;
+}
+
+TokenPlan PlanTokens(const Place& place, const TokenGrid& grid, const LeafTree& tree,
+                     int64_t microbatch) {
   const int64_t context = place.Size(Axis::kContext), c = place.Coord(Axis::kContext);
-  const int64_t tensor = place.Size(Axis::kTensor);
-  const int64_t pieces = context * tensor, piece = place.Coord(kTokenAxes);
+  const int64_t tensor = place.Size(Axis::kTensor), total = grid.total();
   TokenPlan plan;
   plan.total = total;
-  plan.context_begin = PieceBegin(total, context, c);
-  plan.context_count = PieceBegin(total, context, c + 1) - plan.context_begin;
-  plan.local_begin = PieceBegin(total, pieces, piece);
-  plan.local_count = PieceBegin(total, pieces, piece + 1) - plan.local_begin;
-  plan.tensor_rows = PieceSizes(total, pieces, c * tensor, tensor);
-  plan.context_rows = PieceSizes(total, context, 0, context);
+  for (int64_t i = 0; i < context; ++i) {
+    plan.context_runs.push_back(DealTokens(place.context_method(), grid, context, i));
+  }
+  plan.here = plan.context_runs[static_cast<size_t>(c)];
+  const std::vector<int64_t> bounds = TensorBounds(place, total, NumRows(plan.here));
+  for (size_t i = 0; i + 1 < bounds.size(); ++i) {
+    plan.tensor_rows.push_back(bounds[i + 1] - bounds[i]);
+  }
+  const auto t = static_cast<size_t>(place.Coord(Axis::kTensor));
+  plan.local = SliceRuns(plan.here, bounds[t], plan.tensor_rows[t]);
   plan.leaves_per_step = int64_t{1} << tree.levels();
   if (!place.invariant()) return plan;
+  CHECK(!place.ring()) << "leaves are neighbouring tokens";
   plan.context_leaves = LeavesOf(total, tree, microbatch, context, c);
-  plan.local_leaves = LeavesOf(total, tree, microbatch, pieces, piece);
+  plan.local_leaves = LeavesOf(total, tree, microbatch, context * tensor, place.Coord(kTokenAxes));
   return plan;
+}
+
+int64_t NumLocalTokens(const Place& place, const TokenGrid& grid) {
+  const int64_t here = NumRows(DealTokens(place.context_method(), grid, place.Size(Axis::kContext),
+                                          place.Coord(Axis::kContext)));
+  const std::vector<int64_t> bounds = TensorBounds(place, grid.total(), here);
+  const auto t = static_cast<size_t>(place.Coord(Axis::kTensor));
+  return bounds[t + 1] - bounds[t];
 }
 
 SumPieces PiecesOf(const Place& place, AxisSet axes, int64_t units, int64_t unit_size) {

@@ -13,25 +13,6 @@
 namespace choir {
 namespace {
 
-// The two rules below are those of train/verify.cc.
-
-// The longest chain of roundings that a gradient goes through.
-int64_t SumLength(const RunConfig& config) {
-  const ModelConfig& m = config.model;
-  const int64_t heads = int64_t{m.heads} * m.HeadDim();
-  const int64_t ffn =
-      std::max<int64_t>(m.ffn, int64_t{m.moe.width} * std::max(m.moe.top_k, m.moe.shared_experts));
-  const int64_t block = 2 * m.hidden + heads + config.data.sequence_length + ffn;
-  return 2 * (m.layers * block + *m.vocab_size) +
-         config.data.batch_sequences * config.data.sequence_length;
-}
-
-bool PromisesBits(const VerifyLayout& layout, Numerics numerics) {
-  const ParallelConfig& p = layout.parallel;
-  return numerics == Numerics::kInvariant && (layout.world & (layout.world - 1)) == 0 &&
-         (p.context == 1 || p.context_method == ContextMethod::kUlysses);
-}
-
 RunConfig ConfigFor(const RunConfig& config, const VerifyLayout& layout,
                     const BisectOptions& options) {
   RunConfig changed = config;
@@ -126,7 +107,8 @@ absl::StatusOr<BisectReport> Bisect(const RunConfig& config, const VerifyLayout&
   RETURN_IF_ERROR(CheckFits(config, b, options));
   BisectReport report;
   report.bits = PromisesBits(a, options.numerics) && PromisesBits(b, options.numerics);
-  report.bound = report.bits ? 0 : ErrorBound(DType::kF32, SumLength(config));
+  const int64_t length = std::max(SumLength(config, a.parallel), SumLength(config, b.parallel));
+  report.bound = report.bits ? 0 : ErrorBound(DType::kF32, length);
   const Comparison comparison{report.bits, report.bound, config.optim};
 
   std::vector<StepRecord> steps_of_a;

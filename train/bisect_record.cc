@@ -1,7 +1,6 @@
 #include "train/bisect_record.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <utility>
 
@@ -17,35 +16,34 @@ uint64_t HashOf(const Tensor& x) {
       std::span(static_cast<const std::byte*>(x.raw()), static_cast<size_t>(x.bytes())));
 }
 
-// Parts of dim 0, by their first row; several may start at one row if all but one are empty.
-Tensor Join(const RecordKey& key, const std::map<int64_t, std::vector<Tensor>>& parts) {
-  if (parts.size() == 1 && parts.begin()->second.size() == 1) {
+// Parts of dim 0, by their first row.
+Tensor Join(const RecordKey& key, const std::map<int64_t, Tensor>& parts) {
+  const Tensor& first = parts.begin()->second;
+  if (parts.size() == 1) {
     CHECK(parts.begin()->first == 0) << key.name;
-    return parts.begin()->second.front();
+    return first;
   }
   int64_t rows = 0;
-  for (const auto& [begin, tensors] : parts) {
+  for (const auto& [begin, part] : parts) {
     CHECK(begin == rows) << key.name << ": rows from " << begin << " follow " << rows;
-    for (const Tensor& t : tensors) rows += t.dim(0);
+    rows += part.dim(0);
   }
-  const Tensor& any = parts.begin()->second.front();
-  Tensor whole = Tensor::Empty(any.shape().With(0, rows), any.options());
-  auto* to = static_cast<std::byte*>(whole.raw());
-  for (const auto& [begin, tensors] : parts) {
-    for (const Tensor& t : tensors) {
-      if (t.bytes() > 0) std::memcpy(to, t.raw(), static_cast<size_t>(t.bytes()));
-      to += t.bytes();
-    }
-  }
+  Tensor whole = Tensor::Empty(first.shape().With(0, rows), first.options());
+  for (const auto& [begin, part] : parts) whole.Rows(begin, part.dim(0)).CopyFrom(part);
   return whole;
 }
 
 }  // namespace
 
-void StepRecorder::AddRows(const RecordKey& key, int64_t begin, const Tensor& part) {
+void StepRecorder::AddRows(const RecordKey& key, const RowRuns& runs, const Tensor& part) {
+  CHECK(part.dim(0) == NumRows(runs)) << key.name;
+  for (const RowRun& run : runs) Add(key, run.begin, part.Rows(run.here, run.count));
+}
+
+void StepRecorder::Add(const RecordKey& key, int64_t begin, const Tensor& part) {
   Tensor copy = part.Clone(MemoryCategory::kWorkspace);
   const std::lock_guard<std::mutex> lock(mutex_);
-  parts_[key][begin].push_back(std::move(copy));
+  CHECK(parts_[key].emplace(begin, std::move(copy)).second) << key.name << ": row " << begin;
 }
 
 StepRecord StepRecorder::Take() {
@@ -72,7 +70,7 @@ RankObserver::RankObserver(const Trainer& trainer, StepRecorder& recorder)
   };
   observer_.gradient = [this](int number, const Tensor& gradient) {
     const Wanted& wanted = gradients_[static_cast<size_t>(number)];
-    recorder_.AddRows(wanted.key, wanted.begin, gradient);
+    recorder_.AddRows(wanted.key, wanted.runs, gradient);
   };
 }
 
@@ -94,8 +92,8 @@ void RankObserver::ListPasses() {
     const int64_t microbatch = share.Number(action.microbatch);
     const int64_t sequences =
         std::min(layout.microbatch_rows, rows - microbatch * layout.microbatch_rows);
-    const int64_t tokens = sequences * trainer_.config().data.sequence_length;
-    passes_.push_back({microbatch, PlanTokens(place, tokens, tree, microbatch)});
+    const TokenGrid grid{sequences, trainer_.config().data.sequence_length};
+    passes_.push_back({microbatch, PlanTokens(place, grid, tree, microbatch)});
   }
 }
 
@@ -117,7 +115,7 @@ int RankObserver::OnResult(std::string_view tag, int layer, const Tensor& result
   // The tensor ranks of a context rank have the same losses.
   if (tag == "loss.token_nll" && trainer_.place().Coord(Axis::kTensor) == 0) {
     recorder_.AddRows({pass.microbatch, StepPart::kTokenLoss, 0, "loss of a token", -1},
-                      pass.tokens.context_begin, result);
+                      pass.tokens.here, result);
   }
   return -1;
 }
@@ -132,13 +130,12 @@ int RankObserver::OnStream(bool normed, int layer, const Tensor& result) {
   const int64_t at = layer < 0 ? last : 2 * layer + count;
   const std::string name = StrCat(normed ? "normed input of " : "residual stream before ",
                                   kParts[layer < 0 ? 2 : count]);
-  const int64_t begin = pass.tokens.local_begin;
   recorder_.AddRows({pass.microbatch, StepPart::kForward, 2 * at + (normed ? 1 : 0), name, layer},
-                    begin, result);
+                    pass.tokens.local, result);
   // Backward, the stream's gradient is there before the part that begins here is run.
-  gradients_.push_back({{pass.microbatch, StepPart::kBackward, 2 * (last - at) + (normed ? 1 : 0),
-                         "gradient of " + name, layer},
-                        begin});
+  RecordKey of_gradient{pass.microbatch, StepPart::kBackward, 2 * (last - at) + (normed ? 1 : 0),
+                        "gradient of " + name, layer};
+  gradients_.push_back({std::move(of_gradient), pass.tokens.local});
   return static_cast<int>(gradients_.size()) - 1;
 }
 

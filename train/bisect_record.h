@@ -60,17 +60,20 @@ struct StepRecord {
 // Gathers one step of all ranks of a job whose ranks are threads.
 class StepRecorder {
  public:
-  // Rows [begin, begin + rows of `part`) of a tensor. Copies. Any thread.
-  void AddRows(const RecordKey& key, int64_t begin, const Tensor& part);
+  // Rows of a tensor, those of `runs`. Copies. Any thread.
+  void AddRows(const RecordKey& key, const RowRuns& runs, const Tensor& part);
   // A whole tensor, once. Copies. Any thread.
-  void AddWhole(const RecordKey& key, const Tensor& whole) { AddRows(key, 0, whole); }
+  void AddWhole(const RecordKey& key, const Tensor& whole) { Add(key, 0, whole); }
   // The step, and forgets it; when all threads have added theirs. CHECKs that the parts of each
   // tensor join without gap or overlap.
   StepRecord Take();
 
  private:
+  // Rows [begin, begin + rows of `part`).
+  void Add(const RecordKey& key, int64_t begin, const Tensor& part);
+
   std::mutex mutex_;
-  std::map<RecordKey, std::map<int64_t, std::vector<Tensor>>> parts_;  // by first row
+  std::map<RecordKey, std::map<int64_t, Tensor>> parts_;  // by first row
 };
 
 // One rank's eye on its microbatches: adds the residual stream and the normed input of every part
@@ -93,7 +96,7 @@ class RankObserver {
   };
   struct Wanted {
     RecordKey key;
-    int64_t begin = 0;
+    RowRuns runs;
   };
   void ListPasses();
   int OnResult(std::string_view tag, int layer, const Tensor& result);

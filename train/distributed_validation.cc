@@ -27,7 +27,7 @@ Tensor RunStages(Transformer& model, const ScheduleSpec& schedule, const ModelIn
                  const std::function<void(Tape&, int stage)>& serve) {
   const Place& place = model.place();
   const int me = place.Coord(Axis::kPipe);
-  const Shape handover{input.block.tokens.local_count, model.config().hidden};
+  const Shape handover{NumRows(input.block.tokens.local), model.config().hidden};
   Tensor hidden, nll;
   for (int stage : model.stages()) {
     Tape tape(/*recording=*/false);

@@ -24,9 +24,6 @@ absl::Status Refuse(const std::string& message) { return absl::InvalidArgumentEr
 
 // What the engine cannot do yet is refused, never ignored.
 absl::Status CheckSupported(const ParallelConfig& p) {
-  if (p.context_method == ContextMethod::kRing && p.context > 1) {
-    return Refuse("parallel.context_method: ring is not supported yet; use ulysses");
-  }
   if (p.expert_chunks > 1) {
     return Refuse("parallel.expert_chunks: cutting the exchange is not supported yet; use 1");
   }
@@ -56,6 +53,11 @@ absl::Status CheckMeans(const RunConfig& config, int data_ranks) {
 // Sums in one order need cuts that fall between the pieces of that order.
 absl::Status CheckInvariant(const RunConfig& config, const Degrees& d) {
   if (config.numerics != Numerics::kInvariant) return absl::OkStatus();
+  if (d.context > 1 && config.parallel.context_method == ContextMethod::kRing) {
+    return Refuse(
+        "parallel.context_method: ring adds a softmax up from one part for each rank, so its bits "
+        "depend on parallel.context; with numerics: invariant use ulysses, or numerics: fast");
+  }
   if (kVirtualPieces % (d.tensor * d.context) != 0) {
     return Refuse(StrCat("numerics: invariant cuts tokens into ", kVirtualPieces,
                          " pieces: tensor ", d.tensor, " x context ", d.context, " = ",
@@ -116,6 +118,7 @@ absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
   layout.microbatch_rows = MicrobatchRows(config, data);
   ASSIGN_OR_RETURN(layout.degrees,
                    ResolveDegrees(p, world, LimitsOf(config, layout.microbatch_rows)));
+  layout.context_method = p.context_method;
   layout.zero = ZeroStage(p, layout.degrees);
   RETURN_IF_ERROR(CheckSupported(p));
   RETURN_IF_ERROR(CheckMeans(config, layout.DataRanks()));
@@ -151,7 +154,9 @@ std::string Describe(const RunLayout& layout) {
   };
   if (layout.DataRanks() > 1) add(StrCat("data ", layout.DataRanks()));
   if (d.shard > 1) add(StrCat("shard ", d.shard, " (zero ", layout.zero, ")"));
-  if (d.context > 1) add(StrCat("context ", d.context));
+  if (d.context > 1) {
+    add(StrCat("context ", d.context, " (", EnumToString(layout.context_method), ")"));
+  }
   if (d.tensor > 1) add(StrCat("tensor ", d.tensor));
   if (d.expert > 1) add(StrCat("expert ", d.expert));
   if (d.expert_tensor > 1) add(StrCat("expert_tensor ", d.expert_tensor));

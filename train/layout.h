@@ -15,6 +15,7 @@ namespace choir {
 
 struct RunLayout {
   Degrees degrees;
+  ContextMethod context_method = ContextMethod::kUlysses;
   int zero = 0;                     // stage of ZeRO in force
   ScheduleSpec schedule;            // microbatches: of one data rank, in a full step
   std::vector<StageLayers> stages;  // of the model

@@ -42,18 +42,17 @@ void StepSums::AllReduce(const Place& place) {
 ModelInput LocalInput(const ModelInput& whole, const Place& place, const LeafTree& tree,
                       int64_t microbatch) {
   ModelInput local = whole;
-  TokenPlan plan = PlanTokens(place, whole.tokens.NumElements(), tree, microbatch);
-  auto context = [&plan](const Tensor& x) {
-    return x.defined() ? x.Rows(plan.context_begin, plan.context_count) : x;
-  };
-  local.tokens = context(whole.tokens);
-  local.labels = context(whole.labels);
-  local.block.positions = context(whole.block.positions);
-  if (plan.context_begin > 0 && Injected(Fault::kPositionsRestart)) {
-    local.block.positions = whole.block.positions.Rows(0, plan.context_count);
+  const int64_t sequences = whole.block.rows;
+  const TokenGrid grid{sequences, whole.tokens.NumElements() / sequences};
+  TokenPlan plan = PlanTokens(place, grid, tree, microbatch);
+  local.tokens = TakeRows(whole.tokens, plan.here);
+  if (whole.labels.defined()) local.labels = TakeRows(whole.labels, plan.here);
+  local.block.positions = TakeRows(whole.block.positions, plan.here);
+  if (place.Coord(Axis::kContext) > 0 && Injected(Fault::kPositionsRestart)) {
+    local.block.positions = whole.block.positions.Rows(0, NumRows(plan.here));
   }
   if (whole.block.valid.defined()) {
-    local.block.valid = whole.block.valid.Rows(plan.local_begin, plan.local_count);
+    local.block.valid = TakeRows(whole.block.valid, plan.local);
   }
   local.block.tokens = std::move(plan);
   return local;
@@ -110,11 +109,9 @@ int64_t Microbatches::NumLabels() const {
 }
 
 Shape Microbatches::HandoverShape(int microbatch) const {
-  const int64_t tokens = Whole(microbatch).tokens.NumElements();
-  const Place& place = model_.place();
-  const int64_t pieces = place.Size(kTokenAxes), i = place.Coord(kTokenAxes);
-  return {PieceBegin(tokens, pieces, i + 1) - PieceBegin(tokens, pieces, i),
-          model_.config().hidden};
+  const int64_t row = share_.Number(microbatch) * share_.rows;
+  const TokenGrid grid{std::min(share_.rows, batch_->rows - row), batch_->length};
+  return {NumLocalTokens(model_.place(), grid), model_.config().hidden};
 }
 
 Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
@@ -185,13 +182,15 @@ void Microbatches::AddSums(const StageOutput& output, const ModelInput& input, i
   const bool first = model_.place().Coord(Axis::kTensor) == 0;
   if (!output.token_nll.defined() || (!first && !Injected(Fault::kLossOnTensorRanks))) return;
   const float* nll = output.token_nll.tensor().data<float>();
-  const TokenPlan& plan = input.block.tokens;
   const int64_t row = share_.Number(microbatch) * share_.rows;
-  const int32_t* language =
-      batch_->language.data<int32_t>() + row * batch_->length + plan.context_begin;
-  for (int64_t i = 0; i < plan.context_count; ++i) {
-    if (language[i] == kNoLanguage) continue;
-    sums_->language_nll[static_cast<size_t>(language[i])].Add(static_cast<double>(nll[i]));
+  const int32_t* language = batch_->language.data<int32_t>() + row * batch_->length;
+  for (const RowRun& run : input.block.tokens.here) {
+    for (int64_t i = 0; i < run.count; ++i) {
+      const int32_t of_token = language[run.begin + i];
+      if (of_token == kNoLanguage) continue;
+      const auto loss = static_cast<double>(nll[run.here + i]);
+      sums_->language_nll[static_cast<size_t>(of_token)].Add(loss);
+    }
   }
 }
 

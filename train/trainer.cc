@@ -64,7 +64,7 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
                  std::unique_ptr<BatchLoader> loader, std::unique_ptr<ValidationSet> validation)
     : config_(config),
       layout_(layout),
-      place_(Mesh(layout.degrees), world, config.numerics),
+      place_(Mesh(layout.degrees), world, config.numerics, layout.context_method),
       loader_(std::move(loader)),
       validation_(std::move(validation)),
       model_(config.model, *config.model.vocab_size, kModelOptions,

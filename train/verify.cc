@@ -64,18 +64,6 @@ absl::StatusOr<Reference> MakeReference(const RunConfig& config, const VerifyOpt
   return reference;
 }
 
-// The longest chain of roundings that a gradient goes through: every sum of a forward and a
-// backward pass, one after another, then over the tokens of the step.
-int64_t SumLength(const RunConfig& config) {
-  const ModelConfig& m = config.model;
-  const int64_t heads = int64_t{m.heads} * m.HeadDim();
-  const int64_t ffn =
-      std::max<int64_t>(m.ffn, int64_t{m.moe.width} * std::max(m.moe.top_k, m.moe.shared_experts));
-  const int64_t block = 2 * m.hidden + heads + config.data.sequence_length + ffn;
-  return 2 * (m.layers * block + *m.vocab_size) +
-         config.data.batch_sequences * config.data.sequence_length;
-}
-
 bool SameBits(double a, double b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
 
 void CompareScalar(Deviation& deviation, const std::string& what, double got, double want) {
@@ -201,19 +189,19 @@ absl::Status CheckLayout(World& world, const Reference& reference, const RunConf
   return absl::OkStatus();
 }
 
-bool PowerOfTwo(int n) { return (n & (n - 1)) == 0; }
-
-// docs/parallelism.md, "Invariant numerics".
-bool PromisesBits(const ParallelConfig& p, Numerics numerics, int world) {
-  return numerics == Numerics::kInvariant && PowerOfTwo(world) &&
-         (p.context == 1 || p.context_method == ContextMethod::kUlysses);
+// Roundings of a layer that only a ring has: a row of attention is finished and taken up again
+// between the up to 2 c parts of its document, each time by a reciprocal, a product, a logarithm
+// and a sum, then a difference, an exponential and a product.
+int64_t RingRoundings(const ParallelConfig& p) {
+  const bool ring = p.context > 1 && p.context_method == ContextMethod::kRing;
+  return ring ? 7 * (2 * int64_t{p.context} - 1) : 0;
 }
 
 LayoutVerdict Start(const VerifyLayout& layout, const Reference& reference, Numerics numerics) {
   LayoutVerdict verdict;
   verdict.layout = layout;
-  verdict.promises_bits = PromisesBits(layout.parallel, numerics, layout.world);
-  const double bound = ErrorBound(DType::kF32, SumLength(reference.config));
+  verdict.promises_bits = PromisesBits(layout, numerics);
+  const double bound = ErrorBound(DType::kF32, SumLength(reference.config, layout.parallel));
   for (Deviation* d : {&verdict.loss, &verdict.grad_norm, &verdict.gradients}) d->bound = bound;
   verdict.weights.bound = 1;  // CompareWeights counts in units of its own bound
   return verdict;
@@ -226,6 +214,21 @@ ParallelConfig WithOptions(ParallelConfig parallel, const VerifyOptions& options
 }
 
 }  // namespace
+
+int64_t SumLength(const RunConfig& config, const ParallelConfig& parallel) {
+  const ModelConfig& m = config.model;
+  const int64_t heads = int64_t{m.heads} * m.HeadDim();
+  const int64_t ffn =
+      std::max<int64_t>(m.ffn, int64_t{m.moe.width} * std::max(m.moe.top_k, m.moe.shared_experts));
+  const int64_t block =
+      2 * m.hidden + heads + config.data.sequence_length + ffn + RingRoundings(parallel);
+  return 2 * (m.layers * block + *m.vocab_size) +
+         config.data.batch_sequences * config.data.sequence_length;
+}
+
+bool PromisesBits(const VerifyLayout& layout, Numerics numerics) {
+  return numerics == Numerics::kInvariant && (layout.world & (layout.world - 1)) == 0;
+}
 
 bool LayoutVerdict::ok() const {
   if (!status.ok() || !initial.equal) return false;

@@ -60,6 +60,13 @@ std::vector<VerifyLayout> DefaultLayouts(const RunConfig& config, int ranks);
 // tensor and pipeline.
 absl::StatusOr<VerifyLayout> ParseLayout(const std::string& text);
 
+// The longest chain of roundings that a gradient goes through: every sum of a forward and a
+// backward pass, one after another, then over the tokens of the step.
+int64_t SumLength(const RunConfig& config, const ParallelConfig& parallel);
+// Whether the layout has the bits of one rank (docs/parallelism.md, "Invariant numerics"): a power
+// of two of ranks.
+bool PromisesBits(const VerifyLayout& layout, Numerics numerics);
+
 // Runs every layout, its ranks as threads of this process; calls `done` after each.
 absl::Status VerifyLocal(const RunConfig& config, const std::vector<VerifyLayout>& layouts,
                          const VerifyOptions& options,

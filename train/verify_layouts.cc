@@ -51,6 +51,13 @@ constexpr const char* kLayouts[] = {
     "data=2,shard=2,pipeline=2,schedule=zero_bubble,zero=3",
     "data=4,shard=2,tensor=2,expert=2,zero=3",
     "data=2,shard=2,tensor=2,pipeline=2,expert=2,expert_tensor=2,zero=3",
+    // keys on a ring; in fast mode only
+    "context=2,context_method=ring", "context=3,context_method=ring",
+    "context=4,context_method=ring", "context=8,context_method=ring",
+    "tensor=2,context=2,context_method=ring", "context=2,pipeline=2,context_method=ring",
+    "data=2,context=2,expert=4,context_method=ring", "data=2,shard=2,context=2,context_method=ring",
+    "tensor=2,context=4,expert=2,context_method=ring",
+    "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe,context_method=ring",
     // no powers of two
     "data=3", "tensor=3", "context=3", "data=2,tensor=3", "tensor=5", "data=5", "data=6,expert=3"};
 

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "ops/attention.h"
 #include "ops/launch.h"
+#include "parallel/context/ring_attention.h"
 
 namespace choir {
 namespace {
@@ -123,10 +124,13 @@ Var ContextAttention(Tape& tape, const Var& qkv, const ContextAttentionInput& in
   if (place.Size(Axis::kContext) == 1) {
     return CausalAttention(tape, qkv, input.boundaries, input.scale);
   }
+  if (place.ring()) return RingAttention(tape, qkv, input, place);
   const int64_t tokens = qkv.dim(0), groups = qkv.dim(1), heads = qkv.dim(2) - 2, dim = qkv.dim(3);
   Communicator& group = place.Group(Axis::kContext);
-  const Trade in{&group, input.tokens->context_rows, groups, (heads + 2) * dim};
-  const Trade back{&group, input.tokens->context_rows, groups, heads * dim};
+  std::vector<int64_t> rows_of;
+  for (const RowRuns& runs : input.tokens->context_runs) rows_of.push_back(NumRows(runs));
+  const Trade in{&group, rows_of, groups, (heads + 2) * dim};
+  const Trade back{&group, rows_of, groups, heads * dim};
   const Var rows = tape.Reshape(qkv, {tokens, groups, in.width});
   const Var traded =
       tape.Reshape(TradeForGroups(tape, rows, in), {in.AllRows(), in.MyGroups(), heads + 2, dim});

@@ -17,9 +17,12 @@ struct ContextAttentionInput {
 
 // qkv [A, G, R + 2, D] of this context rank's tokens (ops/attention.h) to [A, G R D].
 //
-// All-to-all (DeepSpeed Ulysses, Jacobs et al. 2023): each context rank trades its tokens of all
-// groups for all tokens of its piece of the groups, attends as one rank would, and trades back. The
-// bits are those of one rank. Sends (c - 1) / c of qkv and of the result, forward and backward.
+// context_method ulysses, all-to-all (DeepSpeed Ulysses, Jacobs et al. 2023): each context rank
+// trades its tokens of all groups for all tokens of its piece of the groups, attends as one rank
+// would, and trades back. The bits are those of one rank. Sends (c - 1) / c of qkv and of the
+// result, forward and backward.
+//
+// context_method ring: RingAttention (ring_attention.h).
 Var ContextAttention(Tape& tape, const Var& qkv, const ContextAttentionInput& input,
                      const Place& place);
 

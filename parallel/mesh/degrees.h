@@ -79,7 +79,10 @@ struct ParallelConfig {
     v("expert_tensor", expert_tensor, "ranks that split each expert's matrices",
       InRange(1, kMaxDegree));
     v("context", context, "ranks that hold other tokens of a sequence", InRange(1, kMaxDegree));
-    v("context_method", context_method, "how they attend to each other's tokens");
+    v("context_method", context_method,
+      "how they attend to each other's tokens: ulysses trades tokens for heads, and context x "
+      "tensor "
+      "is at most the heads; ring sends keys and values round, for numerics: fast");
     v("pipeline", pipeline, "ranks that hold different layers", InRange(1, kMaxDegree));
     v("schedule", schedule, "order of the passes on a pipeline");
     v("virtual_stages", virtual_stages, "stages of each pipeline rank", InRange(1, kMaxDegree));

@@ -209,23 +209,24 @@ struct Losses {
   int calls = 0;
 };
 
-// All three losses of rows [begin, end) of `logits`, of which padding is every fifth row.
-Losses RunRows(const Tensor& logits, std::pair<int64_t, int64_t> range, int64_t rows_per_sequence,
+// All three losses of some rows of `logits`, of which padding is every fifth row.
+Losses RunRows(const Tensor& logits, const RowRuns& runs, int64_t rows_per_sequence,
                ThreadGroup* group) {
-  const auto [begin, end] = range;
   std::vector<float> valid;
-  for (int64_t t = begin; t < end; ++t) valid.push_back(t % 5 == 2 ? 0 : 1);
+  for (const RowRun& run : runs) {
+    for (int64_t t = run.begin; t < run.begin + run.count; ++t) valid.push_back(t % 5 == 2 ? 0 : 1);
+  }
   Tensor bias = RandomFloats({kExperts}, "bias");
   const RouterOptions options = Options(ScoreFunction::kSigmoid);
-  BalanceInput in = Input(Tensor::From<float>({end - begin}, valid), options);
+  BalanceInput in = Input(Tensor::From<float>({NumRows(runs)}, valid), options);
   in.rows_per_sequence = rows_per_sequence;
-  in.first_row = begin;
+  in.runs = runs;
   in.total_rows = logits.dim(0);
   in.token_group = group;
   Losses losses;
   for (int which = 0; which < 3; ++which) {
     Tape tape;
-    Var x = tape.Input(logits.Rows(begin, end - begin), true);
+    Var x = tape.Input(TakeRows(logits, runs), true);
     const Routing routing = Route(tape, x, bias, options);
     Var loss = which == 0   ? SequenceBalanceLoss(tape, routing, in)
                : which == 1 ? LoadBalanceLoss(tape, routing, in)
@@ -238,36 +239,55 @@ Losses RunRows(const Tensor& logits, std::pair<int64_t, int64_t> range, int64_t 
   return losses;
 }
 
-// Sequences are cut anywhere; ranks may have parts of one or of several, or no row at all. All
-// gradients have the bits of one rank, on any number of ranks.
+// How `rows` rows lie on `ranks` ranks: cut anywhere, or two pieces of every sequence on each rank.
+std::vector<RowRuns> Deal(int64_t rows, int64_t rows_per_sequence, int ranks, bool in_pairs) {
+  std::vector<RowRuns> dealt(static_cast<size_t>(ranks));
+  const int64_t length = in_pairs ? rows_per_sequence : rows, pieces = in_pairs ? 2 * ranks : ranks;
+  for (int64_t first = 0; first < rows; first += length) {
+    for (int64_t i = 0; i < pieces; ++i) {
+      const int64_t rank = i < ranks ? i : pieces - 1 - i;
+      const int64_t begin = PieceBegin(length, pieces, i);
+      AppendRows(dealt[static_cast<size_t>(rank)], first + begin,
+                 PieceBegin(length, pieces, i + 1) - begin);
+    }
+  }
+  return dealt;
+}
+
+void ExpectLossesOfOneRank(const Tensor& logits, int64_t rows_per_sequence,
+                           const std::vector<RowRuns>& dealt) {
+  const int64_t rows = logits.dim(0);
+  const Losses whole = RunRows(logits, {{0, rows, 0}}, rows_per_sequence, nullptr);
+  std::vector<Losses> parts(dealt.size());
+  SetNumThreads(1);
+  RunRanks(static_cast<int>(dealt.size()), [&](int r, ThreadGroup& group) {
+    const auto i = static_cast<size_t>(r);
+    parts[i] = RunRows(logits, dealt[i], rows_per_sequence, &group);
+  });
+  SetNumThreads(0);
+  for (size_t i = 0; i < 3; ++i) {
+    double sum = 0;
+    for (size_t r = 0; r < dealt.size(); ++r) {
+      sum += parts[r].values[i];
+      EXPECT_EQ(parts[r].calls, 3);
+      ExpectSameBits(parts[r].dlogits[i], TakeRows(whole.dlogits[i], dealt[r]));
+    }
+    EXPECT_NEAR(sum, whole.values[i], ErrorBound(DType::kF32, rows * kExperts) * whole.values[i]);
+  }
+}
+
+// Ranks may have parts of one sequence or of several, or no row at all. All gradients have the bits
+// of one rank, on any number of ranks.
 TEST(BalanceLoss, TokensSpreadOverRanks) {
   for (const auto& [rows, rows_per_sequence] :
        {std::pair<int64_t, int64_t>(37, 37), std::pair<int64_t, int64_t>(36, 12),
         std::pair<int64_t, int64_t>(6, 3)}) {
     const Tensor logits = RandomFloats({rows, kExperts}, "logits");
-    const Losses whole = RunRows(logits, {0, rows}, rows_per_sequence, nullptr);
     for (int ranks : {2, 3, 4, 8}) {
       SCOPED_TRACE(std::to_string(ranks) + " ranks, rows: " + std::to_string(rows));
-      std::vector<Losses> parts(static_cast<size_t>(ranks));
-      SetNumThreads(1);
-      RunRanks(ranks,
-               [&, rows = rows, per_sequence = rows_per_sequence](int r, ThreadGroup& group) {
-                 parts[static_cast<size_t>(r)] =
-                     RunRows(logits, {PieceBegin(rows, ranks, r), PieceBegin(rows, ranks, r + 1)},
-                             per_sequence, &group);
-               });
-      SetNumThreads(0);
-      for (size_t i = 0; i < 3; ++i) {
-        std::vector<Tensor> gradients;
-        double sum = 0;
-        for (const Losses& part : parts) {
-          gradients.push_back(part.dlogits[i]);
-          sum += part.values[i];
-          EXPECT_EQ(part.calls, 3);
-        }
-        ExpectSameBits(JoinRows(gradients), whole.dlogits[i]);
-        EXPECT_NEAR(sum, whole.values[i],
-                    ErrorBound(DType::kF32, rows * kExperts) * whole.values[i]);
+      for (bool in_pairs : {false, true}) {
+        ExpectLossesOfOneRank(logits, rows_per_sequence,
+                              Deal(rows, rows_per_sequence, ranks, in_pairs));
       }
     }
   }
@@ -277,8 +297,10 @@ TEST(BalanceLossDeathTest, RowsThatAreNotInTheMicrobatch) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Tape tape;
   Var logits = tape.Input(Tensor::Zeros({4, kExperts}, {}));
-  EXPECT_DEATH(RouterZLoss(tape, logits, {.first_row = 3, .total_rows = 6}),
-               "4 rows from 3 on of 6");
+  EXPECT_DEATH(RouterZLoss(tape, logits, {.runs = {{3, 4, 0}}, .total_rows = 6}),
+               "rows up to 7 of 6");
+  EXPECT_DEATH(RouterZLoss(tape, logits, {.runs = {{3, 3, 0}}, .total_rows = 6}),
+               "4 rows, but the runs have 3");
   const Routing routing = Route(tape, logits, {}, Options(ScoreFunction::kSigmoid));
   BalanceInput in = Input({}, Options(ScoreFunction::kSigmoid));
   EXPECT_DEATH(SequenceBalanceLoss(tape, routing, in), "0 rows in a sequence");

@@ -74,6 +74,13 @@ TEST(BisectThreadTest, FastModeAllowsRoundingOnly) {
   EXPECT_FALSE(same.bits);
   EXPECT_GT(same.bound, 0);
 
+  // Parts of a sequence that are no neighbours.
+  for (const char* layout :
+       {"context=3,context_method=ring", "tensor=2,context=4,context_method=ring"}) {
+    const BisectReport ring = BisectOf(config, layout, "data=1", options);
+    EXPECT_FALSE(ring.difference) << layout << ": " << Describe(*ring.difference);
+  }
+
   options.disturb_b = [](Trainer& trainer, int64_t step) {
     if (step == 2) Add(trainer, "layers.1.ffn_norm", 9, 0.25F);
   };
@@ -166,9 +173,9 @@ TEST(BisectTest, ReportsTheEarliestInTheOrderOfComputation) {
     StepRecorder recorder;
     const auto add = [&](const RecordKey& key, const std::vector<float>& values) {
       const Tensor all = Tensor::From<float>({2, 2}, values);
-      recorder.AddRows(key, 1, all.Rows(1, 1));  // in any order
-      recorder.AddRows(key, 0, all.Rows(0, 1));
-      recorder.AddRows(key, 1, all.Rows(1, 0));  // a rank without tokens
+      recorder.AddRows(key, {{1, 1, 0}}, all.Rows(1, 1));  // in any order
+      recorder.AddRows(key, {{0, 1, 0}}, all.Rows(0, 1));
+      recorder.AddRows(key, {}, all.Rows(1, 0));  // a rank without tokens
     };
     add({3, StepPart::kForward, 0, "late", 0}, late);
     add({2, StepPart::kBackward, 0, "early", 1}, early);
