@@ -35,7 +35,7 @@ bool PromisesBits(const VerifyLayout& layout, Numerics numerics) {
 RunConfig ConfigFor(const RunConfig& config, const VerifyLayout& layout,
                     const BisectOptions& options) {
   RunConfig changed = config;
-  changed.parallel = layout.parallel;
+  changed.parallel = ParallelOf(layout, config);
   changed.parallel.timeout_s = options.timeout_s;
   changed.parallel.check_collectives = true;
   changed.numerics = options.numerics;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ namespace choir {
 struct StepSums {
   std::vector<ExactSum> language_nll;
   ExactSum balance_loss;
+  std::vector<int64_t> language_dropped;            // choices of experts beyond capacity
   std::vector<std::vector<int64_t>> expert_tokens;  // by layer with experts, of the whole model
 
   StepSums(size_t languages, size_t expert_layers, int experts);
@@ -54,6 +56,8 @@ class Microbatches : public StageWork {
 
   // Shape of the tensor between stages, for `microbatch` of this rank.
   Shape HandoverShape(int microbatch) const;
+  // Of experts (parallel/expert/capacity.h); none drops.
+  std::optional<double> capacity_factor;
   // Called when the last forward pass of the step has run.
   std::function<void()> on_forwards_done;
   // Called between kernels.
@@ -70,6 +74,7 @@ class Microbatches : public StageWork {
   const ModelInput& Input(int microbatch);
   int64_t NumLabels() const;
   void Poll();
+  void AddDropped(const RoutingReport& report, const ModelInput& input, int microbatch);
   void AddSums(const StageOutput& output, const ModelInput& input, int microbatch);
 
   Transformer& model_;
