@@ -167,6 +167,7 @@ Var MixtureOfExperts::Forward(Tape& tape, const Var& x, const BlockInput& input,
   }
   Var of_shared;  // while rows travel; in backward, while their gradients do
   if (shared) of_shared = shared->Forward(tape, x, input);
+  DeliverTokens(tape, sent);
   const Var results = RunExperts(tape, std::move(sent.rows), sent.exchange);
   Var y = ReturnTokens(tape, results, sent);
   return shared ? Add(tape, y, of_shared) : y;

@@ -203,6 +203,25 @@ Var FromExperts(Tape& tape, const Var& rows, const ExchangeRef& exchange, Reader
   return y;
 }
 
+Var AwaitRows(Tape& tape, const Var& rows, const ExchangeRef& exchange, const Tag& tag) {
+  if (exchange->plan.group == nullptr) return rows;
+  Saved xs = rows.Save();
+  Var y = tape.Compute(tag, [xs, exchange] {
+    Tensor same = xs.Get();
+    exchange->rows.AwaitAll(exchange->plan);
+    return same;
+  });
+  tape.Record({&y}, [gx = rows.grad(), exchange](Sink& sink) {
+    if (gx == nullptr) return;
+    const Tensor grads = sink.OutputGrad(0);
+    for (size_t i = 0; i < exchange->plan.pieces.size(); ++i) {
+      exchange->row_grads.Start(exchange->plan, static_cast<int64_t>(i), grads);
+    }
+    sink.Add(gx, grads);
+  });
+  return y;
+}
+
 void Overlap(const ExchangeRef& exchange, GroupedOptions& first, GroupedOptions& last) {
   const ExchangePlan& plan = exchange->plan;
   if (plan.group == nullptr) return;

@@ -62,9 +62,9 @@ struct ExpertExchange {
 using ExchangeRef = std::shared_ptr<ExpertExchange>;
 
 // Who reads rows that arrive: an op that knows nothing of it, so that they are there when
-// ToExperts returns (and gradients when FromExperts hands them on); or the products that Overlap
-// has prepared.
-enum class Reader { kAnyOp, kProducts };
+// ToExperts returns (and gradients when FromExperts hands them on); or one that awaits them: the
+// products that Overlap has prepared, or AwaitRows.
+enum class Reader { kAnyOp, kAwaits };
 
 // sorted [sorted_rows, C] to [arriving_rows, C], rows by local expert. Backward sums over parts.
 Var ToExperts(Tape& tape, const Var& sorted, const ExchangeRef& exchange, Reader reader,
@@ -72,6 +72,11 @@ Var ToExperts(Tape& tape, const Var& sorted, const ExchangeRef& exchange, Reader
 // [arriving_rows, C] back to [sorted_rows, C], summed over parts.
 Var FromExperts(Tape& tape, const Var& rows, const ExchangeRef& exchange, Reader reader,
                 const Tag& tag = "moe.from_experts");
+
+// The rows of ToExperts for any op, when all are there. Backward starts the way back of their
+// gradients, so that it can overlap with what was computed between ToExperts and this.
+Var AwaitRows(Tape& tape, const Var& rows, const ExchangeRef& exchange,
+              const Tag& tag = "moe.rows");
 
 // Makes the experts' first product, of the rows of ToExperts, and their last, which FromExperts
 // sends back, wait for and start pieces of the exchange. Changes no number.

@@ -79,7 +79,7 @@ Tensor ChoicesInside(const Tensor& indices, const Dispatch& to_nodes, const Node
 void Start(Tape& tape, const Var& x, const ExchangeMembers& members, SentTokens& sent) {
   sent.exchange = std::make_shared<ExpertExchange>();
   sent.exchange->plan = PlanExchange(tape, sent.dispatch, members);
-  sent.rows = ToExperts(tape, Permute(tape, x, sent.dispatch), sent.exchange, Reader::kProducts);
+  sent.rows = ToExperts(tape, Permute(tape, x, sent.dispatch), sent.exchange, Reader::kAwaits);
 }
 
 void SendOverNodes(Tape& tape, const Var& x, const TokenChoices& choices, const Place& place,
@@ -87,22 +87,20 @@ void SendOverNodes(Tape& tape, const Var& x, const TokenChoices& choices, const 
   const ExchangeMembers all = AllMembers(place, choices.experts);
   const Nodes nodes = NodesOf(all, place.exchange().node_size);
   const Tensor& indices = choices.indices.tensor();
+  sent.members = InsideMembers(all, place);
   sent.to_nodes =
       PlanDispatch(tape, tape.Input(NodeChoices(indices, nodes)), static_cast<int>(nodes.count()));
   sent.nodes = std::make_shared<ExpertExchange>();
-  const ExchangePlan& plan = sent.nodes->plan =
-      PlanExchange(tape, sent.to_nodes, AcrossMembers(nodes, place));
-  const Var arrived = ToExperts(tape, Permute(tape, x, sent.to_nodes, "permute.nodes"), sent.nodes,
-                                Reader::kAnyOp, "moe.to_nodes");
+  sent.nodes->plan = PlanExchange(tape, sent.to_nodes, AcrossMembers(nodes, place));
+  Arrivals of_choices;
+  sent.choices = of_choices.Start(sent.nodes->plan, ChoicesInside(indices, sent.to_nodes, nodes));
+  of_choices.AwaitAll(sent.nodes->plan);
   sent.weights = ToExperts(tape, Permute(tape, choices.weights, sent.to_nodes, "permute.nodes"),
                            sent.nodes, Reader::kAnyOp, "moe.weights_to_nodes");
   if (Injected(Fault::kTwoLevelWeightMissing)) sent.weights = tape.Input(sent.weights.tensor());
-  Arrivals of_indices;
-  const Tensor inside = of_indices.Start(plan, ChoicesInside(indices, sent.to_nodes, nodes));
-  of_indices.AwaitAll(plan);
-  const ExchangeMembers members = InsideMembers(all, place);
-  sent.dispatch = PlanDispatch(tape, tape.Input(inside), static_cast<int>(members.begin.back()));
-  Start(tape, arrived, members, sent);
+  // Last, so that small things do not wait for it, here and in backward.
+  sent.rows = ToExperts(tape, Permute(tape, x, sent.to_nodes, "permute.nodes"), sent.nodes,
+                        Reader::kAwaits, "moe.to_nodes");
 }
 
 }  // namespace
@@ -119,8 +117,16 @@ SentTokens SendTokens(Tape& tape, const Var& x, const TokenChoices& choices, con
   return sent;
 }
 
+void DeliverTokens(Tape& tape, SentTokens& sent) {
+  if (sent.nodes == nullptr) return;
+  const Var tokens = AwaitRows(tape, std::move(sent.rows), sent.nodes, "moe.node_rows");
+  sent.dispatch = PlanDispatch(tape, tape.Input(std::move(sent.choices)),
+                               static_cast<int>(sent.members.begin.back()));
+  Start(tape, tokens, sent.members, sent);
+}
+
 Var ReturnTokens(Tape& tape, const Var& results, const SentTokens& sent) {
-  const Var back = FromExperts(tape, results, sent.exchange, Reader::kProducts);
+  const Var back = FromExperts(tape, results, sent.exchange, Reader::kAwaits);
   const Var sums = Unpermute(tape, back, sent.weights, sent.dispatch);
   if (sent.nodes == nullptr) return sums;
   return SumCopies(tape, FromExperts(tape, sums, sent.nodes, Reader::kAnyOp, "moe.from_nodes"),

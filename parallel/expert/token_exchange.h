@@ -25,16 +25,24 @@ struct TokenChoices {
 };
 
 struct SentTokens {
-  Var rows;              // [N, C] by local expert: for the product that Overlap prepares, only
+  Var rows;              // under way; of two levels, between nodes
   ExchangeRef exchange;  // to the ranks of the experts
-  Dispatch dispatch;     // of the tokens that entered `exchange`, ...
+  Dispatch dispatch;     // of the tokens that enter `exchange`, ...
   Var weights;           // ... and their router weights
-  ExchangeRef nodes;     // between nodes; null in one level
+  // Two levels only, else undefined.
+  ExchangeRef nodes;
   Dispatch to_nodes;
+  Tensor choices;           // i32 [rows that came to this node, K], counted from its first expert
+  ExchangeMembers members;  // of the exchange inside of the node
 };
 
-// x [T, C]. The rows are under way when this returns; with two levels, inside of their node.
+// x [T, C]. Its rows are under way when this returns: what is computed before DeliverTokens costs
+// no time as far as they need it; the same for their gradients in backward.
 SentTokens SendTokens(Tape& tape, const Var& x, const TokenChoices& choices, const Place& place);
+
+// Plans the last part of the way. Then `sent.rows` is [N, C] by local expert, and still under way:
+// for the product that Overlap prepares, only.
+void DeliverTokens(Tape& tape, SentTokens& sent);
 
 // results [N, C] of `sent.rows`, to the weighted sum of each token, [T, C].
 Var ReturnTokens(Tape& tape, const Var& results, const SentTokens& sent);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <set>
@@ -107,6 +108,73 @@ TEST(ExchangePiecesTest, EachIsOneCall) {
       EXPECT_EQ(calls, 4 * pieces + 1);
     }
   }
+}
+
+// Rank 0 goes on while rank 1 has not sent anything yet: otherwise both would wait for ever.
+TEST(ExchangePiecesTest, RowsAreUnderWayWhenToExpertsReturns) {
+  std::atomic<bool> returned = false;
+  WorldOptions options;
+  options.timeout_s = 20;
+  const absl::Status job = RunLocal(2, options, [&](World& world) {
+    Degrees degrees;
+    degrees.tensor = degrees.expert = 2;
+    const Place place(Mesh(degrees), &world, Numerics::kFast, {.pieces = 2});
+    Tape tape;
+    const std::vector<int32_t> chosen = {0, 3, 2, 1, 3, 0};
+    const Dispatch dispatch =
+        PlanDispatch(tape, tape.Input(Tensor::From<int32_t>({3, 2}, chosen)), 4);
+    const auto exchange = std::make_shared<ExpertExchange>();
+    exchange->plan = PlanExchange(tape, dispatch, AllMembers(place, 4));
+    const Var x = tape.Input(RandomFloats({3, 5}, "x"));
+    const Var sorted = Permute(tape, x, dispatch);
+    while (world.rank() == 1 && !returned) world.Progress();
+    const Var rows = ToExperts(tape, sorted, exchange, Reader::kAwaits);
+    if (world.rank() == 0) returned = true;
+    const Var arrived = AwaitRows(tape, rows, exchange);
+    // Both ranks have the same tokens. By (expert, rank, token):
+    const std::vector<int64_t> tokens = world.rank() == 0 ? std::vector<int64_t>{0, 2, 0, 2, 1, 1}
+                                                          : std::vector<int64_t>{1, 1, 0, 2, 0, 2};
+    ASSERT_EQ(arrived.dim(0), 6);
+    for (int64_t n = 0; n < 6; ++n) {
+      ExpectSameBits(arrived.tensor().Rows(n, 1),
+                     x.tensor().Rows(tokens[static_cast<size_t>(n)], 1));
+    }
+  });
+  EXPECT_TRUE(job.ok()) << job;
+}
+
+// The last product's results leave run by run, not when all are done; the first one's gradients
+// too.
+TEST(ExchangePiecesTest, ResultsLeaveAsSoonAsARunIsDone) {
+  const absl::Status job = RunLocal(2, {}, [](World& world) {
+    Degrees degrees;
+    degrees.tensor = degrees.expert = 2;
+    const Place place(Mesh(degrees), &world, Numerics::kFast, {.pieces = 4});
+    Tape tape;
+    const std::vector<int32_t> chosen = {0, 1, 2, 3, 4, 5, 6, 7};
+    const Dispatch dispatch =
+        PlanDispatch(tape, tape.Input(Tensor::From<int32_t>({4, 2}, chosen)), 8);
+    const auto exchange = std::make_shared<ExpertExchange>();
+    exchange->plan = PlanExchange(tape, dispatch, AllMembers(place, 8));
+    GroupedOptions first, last;
+    Overlap(exchange, first, last);
+    const auto calls = [&world] {
+      int64_t n = 0;
+      for (const CommCount& count : world.Counts()) n += count.calls;
+      return n;
+    };
+    const Tensor rows = Tensor::Zeros({exchange->plan.arriving_rows, 5}, {});
+    for (auto& after : {last.forward.after, first.backward.after}) {
+      const int64_t before = calls();
+      for (int64_t run = 0; run < 4; ++run) {
+        after(run, rows);
+        EXPECT_EQ(calls(), before + run + 1);
+      }
+    }
+    exchange->results.Collect(exchange->plan, rows);
+    exchange->row_grads.Collect(exchange->plan, rows);
+  });
+  EXPECT_TRUE(job.ok()) << job;
 }
 
 // An observer sees every result and gradient at once, so rows must have arrived by then: it sees

@@ -91,6 +91,7 @@ inline LayerResult RunRank(const LayerCase& c, const LayerSizes& size, World* wo
   LayerResult result;
   {
     SentTokens sent = SendTokens(tape, x, {tape.Input(chosen), weights, size.experts}, place);
+    DeliverTokens(tape, sent);
     const ExchangePlan& plan = sent.exchange->plan;
     const SumPieces pieces = PiecesOf(place, Axis::kExpertTensor, size.width, 1);
     GroupedOptions first{.tag = "moe.gate_up", .out_pieces = pieces, .leaves = plan.leaves};
