@@ -101,23 +101,27 @@ absl::StatusOr<ExchangeOptions> PlanExchanges(const RunConfig& config, const Deg
   }
   ExchangeOptions options{.pieces = p.expert_chunks};
   if (p.two_level_exchange) {
-    options.node_size = p.node_size.value_or(node_size);
-    RETURN_IF_ERROR(CheckNodes(config, d, options.node_size));
+    const int size = p.node_size.value_or(node_size);
+    RETURN_IF_ERROR(CheckNodes(config, d, size));
+    if (d.expert * d.expert_tensor > size) options.node_size = size;  // else it lies inside of one
   } else if (p.node_size) {
     return Refuse("parallel.node_size: only two_level_exchange depends on nodes; use auto");
   }
   return options;
 }
 
-// Losses that are means over a microbatch depend on its size.
+// Losses that are means over a microbatch depend on its size, and so does an expert's capacity.
 absl::Status CheckMeans(const RunConfig& config, int data_ranks) {
   const MoeConfig& moe = config.model.moe;
   if (config.train.microbatch_sequences || data_ranks == 1) return absl::OkStatus();
-  if (moe.experts == 0 || (moe.balance_loss == 0 && moe.z_loss == 0)) return absl::OkStatus();
+  const bool depends =
+      moe.balance_loss > 0 || moe.z_loss > 0 || config.parallel.capacity_factor.has_value();
+  if (moe.experts == 0 || !depends) return absl::OkStatus();
   return Refuse(
       "train.microbatch_sequences: auto follows the number of data ranks, but "
-      "model.moe.balance_loss and model.moe.z_loss are means over a microbatch; set it, so that "
-      "every layout trains the same");
+      "model.moe.balance_loss and model.moe.z_loss are means over a microbatch, and "
+      "parallel.capacity_factor limits the choices of one; set it, so that every layout trains "
+      "the same");
 }
 
 // Sums in one order need cuts that fall between the pieces of that order.

@@ -64,7 +64,9 @@ TEST(ExchangeLayoutTest, Nodes) {
   EXPECT_EQ(plan->exchange.node_size, 2);
   EXPECT_THAT(Describe(*plan), HasSubstr("exchange over nodes of 2"));
 
-  EXPECT_EQ(Refusal("data=8,expert=4,node_size=8," + two), "") << "inside of a node";
+  plan = Plan(MoeConfig("data=8,expert=4,node_size=8," + two));
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->exchange.node_size, 0) << "inside of a node there is one level";
   EXPECT_THAT(Refusal("data=8,expert=8," + two), HasSubstr("parallel.node_size: two_level"));
   EXPECT_THAT(Refusal("data=8,node_size=4," + two), HasSubstr("no tokens are exchanged"));
   EXPECT_THAT(Refusal("data=8,expert=8,node_size=4," + two, Numerics::kInvariant),
@@ -80,6 +82,12 @@ TEST(ExchangeLayoutTest, Nodes) {
 
 TEST(ExchangeLayoutTest, CapacityIsForExperts) {
   EXPECT_EQ(Refusal("data=2,capacity_factor=1"), "");
+  RunConfig open = MoeConfig("data=2,capacity_factor=1");
+  open.train.microbatch_sequences.reset();
+  EXPECT_THAT(std::string(Plan(open).status().message()),
+              HasSubstr("train.microbatch_sequences: auto follows the number of data ranks"));
+  open.parallel.data = 1;
+  EXPECT_TRUE(Plan(open).ok()) << "the whole batch is one microbatch";
   RunConfig dense = MoeConfig("data=2,capacity_factor=1");
   dense.model.moe.experts = 0;
   EXPECT_THAT(std::string(Plan(dense).status().message()),
