@@ -43,6 +43,10 @@ constexpr std::array<std::string_view, static_cast<size_t>(Fault::kCount)> kName
     "balance slopes from local counts",
     "rows of two sources swapped",
     "expert parts not summed",
+    "pieces of an exchange swapped",
+    "capacity from local counts",
+    "dropped choices still summed",
+    "no gradient for weights of other nodes",
     "stage takes another microbatch",
     "initial values by local index",
 };

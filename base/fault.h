@@ -54,10 +54,14 @@ enum class Fault : int {
   kRingPartialLse,        // backward takes the log-sum-exp of a rank's own keys
   kRingGradientLost,      // gradients of keys that travelled do not return
   // Experts.
-  kBiasFromLocalCounts,    // balancing by bias sees this rank's tokens only
-  kSlopesFromLocalCounts,  // the balance loss too
-  kSourcesSwapped,         // rows that arrive from two ranks are taken for each other's
-  kPartsNotSummed,         // an expert's output lacks the other ranks' parts of its width
+  kBiasFromLocalCounts,      // balancing by bias sees this rank's tokens only
+  kSlopesFromLocalCounts,    // the balance loss too
+  kSourcesSwapped,           // rows that arrive from two ranks are taken for each other's
+  kPartsNotSummed,           // an expert's output lacks the other ranks' parts of its width
+  kChunkOrderSwapped,        // the pieces of an exchange come back in the wrong order
+  kCapacityFromLocalCounts,  // choices on ranks before this one take no capacity
+  kDroppedStillSummed,       // dropped choices are counted, but not left out
+  kTwoLevelWeightMissing,    // router weights that travel to another node get no gradient
   // Pipeline and start.
   kWrongMicrobatch,   // a stage takes another microbatch's tensor
   kInitByLocalIndex,  // initial values depend on where a tensor is cut

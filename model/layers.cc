@@ -4,11 +4,13 @@
 #include <numeric>
 
 #include "ops/balance_loss.h"
+#include "ops/dispatch.h"
 #include "ops/elementwise.h"
 #include "ops/grouped_matmul.h"
 #include "ops/matmul.h"
 #include "ops/swiglu.h"
 #include "parallel/context/context_attention.h"
+#include "parallel/expert/capacity.h"
 
 namespace choir {
 namespace {
@@ -156,41 +158,52 @@ void MixtureOfExperts::Make(ParameterList& list, const std::string& prefix,
 
 Var MixtureOfExperts::Forward(Tape& tape, const Var& x, const BlockInput& input,
                               RoutingReport& report) {
-  Var weights;
-  Dispatch dispatch;
+  SentTokens sent;
   {
     Var logits = Linear(tape, x, router, "moe.router");
     Routing routing = Route(tape, logits, bias, options);
-    dispatch = PlanDispatch(tape, routing.indices, config.experts);
     report.indices = routing.indices.tensor();
     if (x.tensor().device() != Device::kMeta) {
       report.expert_tokens = ExpertCounts(report.indices, input.valid, config.experts);
     }
     AddLosses(tape, logits, routing, input, report);
-    weights = routing.weights;
+    const Var kept = LimitToCapacity(tape, routing.indices, input, report);
+    sent = SendTokens(tape, x, {kept, routing.weights, config.experts}, *place);
   }
-  Var y = RunExperts(tape, x, weights, dispatch);
-  if (!shared) return y;
-  return Add(tape, y, shared->Forward(tape, x, input));
+  Var of_shared;  // while rows travel; in backward, while their gradients do
+  if (shared) of_shared = shared->Forward(tape, x, input);
+  DeliverTokens(tape, sent);
+  const Var results = RunExperts(tape, std::move(sent.rows), sent.exchange);
+  Var y = ReturnTokens(tape, results, sent);
+  return shared ? Add(tape, y, of_shared) : y;
 }
 
-Var MixtureOfExperts::RunExperts(Tape& tape, const Var& x, const Var& weights,
-                                 const Dispatch& dispatch) {
-  const ExpertExchange exchange = PlanExchange(tape, dispatch, config.experts, *place);
-  Var rows = ToExperts(tape, Permute(tape, x, dispatch), exchange);
+Var MixtureOfExperts::LimitToCapacity(Tape& tape, const Var& indices, const BlockInput& input,
+                                      RoutingReport& report) const {
+  if (!input.capacity_factor) return indices;
+  const int64_t tokens = input.tokens.total > 0 ? input.tokens.total : indices.dim(0);
+  const CapacityInput limit{
+      ExpertCapacity(*input.capacity_factor, tokens, config.top_k, config.experts), config.experts,
+      input.valid};
+  KeptChoices kept = KeepWithinCapacity(tape, indices, limit, *place);
+  report.dropped = std::move(kept.dropped);
+  return kept.indices;
+}
+
+Var MixtureOfExperts::RunExperts(Tape& tape, Var rows, const ExchangeRef& exchange) {
+  const ExchangePlan& plan = exchange->plan;
   const int64_t width = config.width;
-  Var inner = GroupedLinear(tape, rows, gate_up, exchange.offsets,
-                            {.tag = "moe.gate_up",
-                             .out_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 2),
-                             .leaves = exchange.leaves});
+  GroupedOptions up{.tag = "moe.gate_up",
+                    .out_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 2),
+                    .leaves = plan.leaves};
+  GroupedOptions back{.tag = "moe.down",
+                      .in_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 1),
+                      .leaves = plan.leaves};
+  Overlap(exchange, up, back);
+  Var inner = GroupedLinear(tape, rows, gate_up, plan.offsets, up);
   rows = Var();
   inner = SwiGlu(tape, inner, clamp, "moe.swiglu");
-  Var outputs = GroupedLinear(tape, inner, down, exchange.offsets,
-                              {.tag = "moe.down",
-                               .in_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 1),
-                               .leaves = exchange.leaves});
-  inner = Var();
-  return Unpermute(tape, FromExperts(tape, outputs, exchange), weights, dispatch);
+  return GroupedLinear(tape, inner, down, plan.offsets, back);
 }
 
 void MixtureOfExperts::AddLosses(Tape& tape, const Var& logits, const Routing& routing,

@@ -14,13 +14,12 @@
 
 #include "model/config.h"
 #include "ops/attention.h"
-#include "ops/dispatch.h"
 #include "ops/kv_cache.h"
 #include "ops/parameter.h"
 #include "ops/rotary.h"
 #include "ops/router.h"
 #include "ops/tape.h"
-#include "parallel/expert/exchange.h"
+#include "parallel/expert/token_exchange.h"
 #include "parallel/mesh/placement.h"
 #include "parallel/tokens.h"
 
@@ -35,6 +34,7 @@ struct BlockInput {
   Tensor valid;                                            // f32 [T], 0 for padding
   int64_t rows = 1;                                        // sequences in the whole microbatch
   double batch_share = 1;                                  // of the global batch, for mean losses
+  std::optional<double> capacity_factor;                   // parallel/expert/capacity.h; none drops
   TokenPlan tokens;                                        // not needed on one rank in fast mode
 };
 
@@ -103,10 +103,12 @@ struct RoutingReport {
   int layer = 0;
   std::vector<int64_t> expert_tokens;  // [E], of this rank's tokens, no padding; empty on meta
   std::vector<Var> losses;             // balance losses, each [1], already scaled
-  Tensor indices;                      // i32 [T, K]
+  Tensor indices;                      // i32 [T, K]: what the router chose
+  std::vector<int32_t> dropped;        // [T]: choices beyond capacity; empty if there is none
 };
 
-// DeepSeekMoE: shared experts, and the top K of E routed ones; no token is dropped.
+// DeepSeekMoE: shared experts, and the top K of E routed ones. Where BlockInput has a capacity
+// factor, choices beyond it are dropped; router bias and balance losses see all choices.
 struct MixtureOfExperts {
   Parameter router;   // [E, C]
   Parameter gate_up;  // [E, F, 2, C]
@@ -127,7 +129,9 @@ struct MixtureOfExperts {
   void UpdateBias(const std::vector<int64_t>& expert_tokens);
 
  private:
-  Var RunExperts(Tape& tape, const Var& x, const Var& weights, const Dispatch& dispatch);
+  Var RunExperts(Tape& tape, Var rows, const ExchangeRef& exchange);
+  Var LimitToCapacity(Tape& tape, const Var& indices, const BlockInput& input,
+                      RoutingReport& report) const;
   void AddLosses(Tape& tape, const Var& logits, const Routing& routing, const BlockInput& input,
                  RoutingReport& report) const;
 };

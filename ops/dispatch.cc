@@ -9,14 +9,21 @@
 namespace choir {
 namespace {
 
+int64_t CountPresent(std::span<const int32_t> expert_of, int32_t experts) {
+  int64_t present = 0;
+  for (int32_t e : expert_of) {
+    CHECK(e >= kAbsent && e < experts) << "expert " << e << " of " << experts;
+    present += e != kAbsent;
+  }
+  return present;
+}
+
 // Counting sort of the choices by expert. One thread: a fraction of a millisecond for 10^5.
 void PlanCpu(std::span<const int32_t> expert_of, std::span<int32_t> source,
              std::span<int32_t> position, std::span<int32_t> offsets) {
-  const int32_t experts = static_cast<int32_t>(offsets.size()) - 1;
   std::fill(offsets.begin(), offsets.end(), 0);
   for (int32_t e : expert_of) {
-    CHECK(e >= 0 && e < experts) << "expert " << e << " of " << experts;
-    ++offsets[static_cast<size_t>(e)];
+    if (e != kAbsent) ++offsets[static_cast<size_t>(e)];
   }
   int32_t end = 0;  // offsets[e] becomes the next free row of expert e
   for (int32_t& offset : offsets) {
@@ -25,6 +32,10 @@ void PlanCpu(std::span<const int32_t> expert_of, std::span<int32_t> source,
     end += count;
   }
   for (size_t i = 0; i < expert_of.size(); ++i) {
+    if (expert_of[i] == kAbsent) {
+      position[i] = kAbsent;
+      continue;
+    }
     const int32_t row = offsets[static_cast<size_t>(expert_of[i])]++;
     source[static_cast<size_t>(row)] = static_cast<int32_t>(i);
     position[i] = row;
@@ -47,8 +58,8 @@ void PermuteCpu(const Tensor& y, const Tensor& x, const Dispatch& dispatch) {
   });
 }
 
-// out[0, width) = sum over k of weight(k) * rows[position[k]], in the order of k, for eight vectors
-// at a time so that sums stay in registers.
+// out[0, width) = sum over k of weight(k) * rows[position[k]], in the order of k and without absent
+// ones, for eight vectors at a time so that sums stay in registers.
 template <class T, class Weight>
 void SumOfRows(T* out, const T* rows, int64_t width, std::span<const int32_t> position,
                const Weight& weight) {
@@ -57,6 +68,7 @@ void SumOfRows(T* out, const T* rows, int64_t width, std::span<const int32_t> po
   for (; c + kVecs * kLanes <= width; c += kVecs * kLanes) {
     Vec<T> sum[kVecs] = {};
     for (size_t k = 0; k < position.size(); ++k) {
+      if (position[k] == kAbsent) continue;
       const T* row = rows + position[k] * width + c;
       const T w = weight(k);
       for (int64_t v = 0; v < kVecs; ++v) sum[v] += w * Load(row + v * kLanes);
@@ -66,6 +78,7 @@ void SumOfRows(T* out, const T* rows, int64_t width, std::span<const int32_t> po
   ForEachVec<T>(width - c, [&](int64_t, auto load, auto store) {
     Vec<T> sum{};
     for (size_t k = 0; k < position.size(); ++k) {
+      if (position[k] == kAbsent) continue;
       sum += weight(k) * load(rows + position[k] * width + c);
     }
     store(out + c, sum);
@@ -91,6 +104,14 @@ void CombineCpu(const Tensor& out, const Tensor& rows, const Tensor& weights,
       }
     }
   });
+}
+
+Tensor CopyRows(const Tensor& x, const Dispatch& dispatch) {
+  Tensor out =
+      Tensor::Empty({dispatch.source.dim(0), x.dim(1)}, x.options(MemoryCategory::kActivations));
+  Launch(out.device(), "permute",
+         [&] { DispatchFloat(out.dtype(), [&]<class T>() { PermuteCpu<T>(out, x, dispatch); }); });
+  return out;
 }
 
 Tensor Combine(const Tensor& rows, const Tensor& weights, const Dispatch& dispatch) {
@@ -138,7 +159,10 @@ Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts) {
       [chosen, experts]() -> std::vector<Tensor> {
         const Tensor& from = chosen.Get();
         const TensorOptions options = from.options(MemoryCategory::kActivations);
-        Tensor source = Tensor::Empty({from.NumElements()}, options);
+        int64_t present = from.NumElements();
+        Launch(from.device(), "dispatch_count",
+               [&] { present = CountPresent(from.span<const int32_t>(), experts); });
+        Tensor source = Tensor::Empty({present}, options);
         Tensor position = Tensor::Empty(from.shape(), options);
         Tensor offsets = Tensor::Empty({experts + 1}, options);
         Launch(from.device(), "dispatch_plan", [&] {
@@ -206,14 +230,7 @@ GroupedLeaves LeavesOfRows(const Dispatch& dispatch, const RowLeaves& rows) {
 Var Permute(Tape& tape, const Var& x, const Dispatch& dispatch, const Tag& tag) {
   CHECK(x.shape().rank() == 2 && x.dim(0) == dispatch.position.dim(0)) << x.shape();
   Saved xs = x.Save();
-  Var y = tape.Compute(tag, [xs, dispatch] {
-    Tensor out = Tensor::Empty({dispatch.source.dim(0), xs.Get().dim(1)},
-                               xs.Get().options(MemoryCategory::kActivations));
-    Launch(out.device(), "permute", [&] {
-      DispatchFloat(out.dtype(), [&]<class T>() { PermuteCpu<T>(out, xs.Get(), dispatch); });
-    });
-    return out;
-  });
+  Var y = tape.Compute(tag, [xs, dispatch] { return CopyRows(xs.Get(), dispatch); });
   tape.Record({&y}, [dispatch, gx = x.grad()](Sink& sink) {
     if (gx != nullptr) sink.Add(gx, Combine(sink.OutputGrad(0), {}, dispatch));
   });
@@ -231,7 +248,11 @@ Var Unpermute(Tape& tape, const Var& y, const Var& weights, const Dispatch& disp
     const TensorOptions options = dout.options(MemoryCategory::kActivations);
     UnpermuteGrads grads;
     if (gy != nullptr) grads.dy = Tensor::Empty(ys.Get().shape(), options);
-    if (gw != nullptr) grads.dweights = Tensor::Empty(ws.Get().shape(), options);
+    const bool all = ys.Get().dim(0) == ws.Get().NumElements();
+    if (gw != nullptr) {
+      grads.dweights =
+          all ? Tensor::Empty(ws.Get().shape(), options) : Tensor::Zeros(ws.Get().shape(), options);
+    }
     Launch(dout.device(), "unpermute_backward", [&] {
       DispatchFloat(dout.dtype(), [&]<class T>() {
         UnpermuteBackwardCpu<T>(grads, ys.Get(), ws.Get(), dout, dispatch);
@@ -239,6 +260,16 @@ Var Unpermute(Tape& tape, const Var& y, const Var& weights, const Dispatch& disp
     });
     sink.Add(gy, std::move(grads.dy));
     sink.Add(gw, std::move(grads.dweights));
+  });
+  return out;
+}
+
+Var SumCopies(Tape& tape, const Var& y, const Dispatch& dispatch, const Tag& tag) {
+  CHECK(y.shape().rank() == 2 && y.dim(0) == dispatch.source.dim(0)) << y.shape();
+  Saved ys = y.Save();
+  Var out = tape.Compute(tag, [ys, dispatch] { return Combine(ys.Get(), {}, dispatch); });
+  tape.Record({&out}, [dispatch, gy = y.grad()](Sink& sink) {
+    if (gy != nullptr) sink.Add(gy, CopyRows(sink.OutputGrad(0), dispatch));
   });
   return out;
 }

@@ -7,16 +7,19 @@
 
 namespace choir {
 
+// The index of a choice that goes nowhere: dropped, or for experts that are elsewhere.
+inline constexpr int32_t kAbsent = -1;
+
 // Where each choice (t, k) of a token goes when choices are sorted by expert, those of one expert
-// by t * K + k. N = T * K; T may be 0. Decisions of the router, so never computed again: plain
-// tensors that closures may hold.
+// by t * K + k. N is the number of choices that are not absent, at most T * K; T may be 0.
+// Decisions of the router, so never computed again: plain tensors that closures may hold.
 struct Dispatch {
   Tensor source;    // i32[N]: t * K + k of each sorted row
-  Tensor position;  // i32[T, K]: sorted row of each choice; the inverse of `source`
+  Tensor position;  // i32[T, K]: sorted row of each choice, kAbsent if it has none
   Tensor offsets;   // i32[E + 1]: rows [offsets[e], offsets[e + 1]) belong to expert e
 };
 
-// `indices` is i32[T, K] with values in [0, experts) (CHECKed).
+// `indices` is i32[T, K] with values in [0, experts) or kAbsent (CHECKed). On meta N = T * K.
 Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts);
 
 // Choices by expert. Zeros on meta.
@@ -29,12 +32,15 @@ std::vector<int64_t> ExpertCounts(const Tensor& indices, const Tensor& valid, in
 // On meta every run is empty.
 GroupedLeaves LeavesOfRows(const Dispatch& dispatch, const RowLeaves& rows);
 
-// y[n] = x[source[n] / K]: [T, C] to [N, C]. Backward adds the K copies in the order of k.
+// y[n] = x[source[n] / K]: [T, C] to [N, C]. Backward adds a token's copies in the order of k.
 Var Permute(Tape& tape, const Var& x, const Dispatch& dispatch, const Tag& tag = "permute");
 
 // out[t] = sum over k of weights[t, k] * y[position[t, k]]: [N, C] to [T, C], in the order of k.
-// Gradients to y and weights.
+// Absent choices are left out, and their weights get gradient 0. Gradients to y and weights.
 Var Unpermute(Tape& tape, const Var& y, const Var& weights, const Dispatch& dispatch,
               const Tag& tag = "unpermute");
+
+// The same with weights of 1: the mirror image of Permute.
+Var SumCopies(Tape& tape, const Var& y, const Dispatch& dispatch, const Tag& tag = "sum_copies");
 
 }  // namespace choir

@@ -60,16 +60,24 @@ struct RowProduct {
   bool forward() const { return transpose_w == Transpose::kYes; }
 };
 
+int64_t NumRuns(const ExpertRuns& runs) {
+  return std::max<int64_t>(1, static_cast<int64_t>(runs.bounds.size()) - 1);
+}
+
+void AwaitRows(const ExpertRuns& runs) {
+  if (!runs.before) return;
+  for (int64_t i = 0; i < NumRuns(runs); ++i) runs.before(i);
+}
+
+// Experts [begin, end). Each tile is a product of its own, so that what is computed together
+// changes no bit.
 template <class T>
-void MultiplyRows(const Tensor& to, const RowProduct& p) {
+void MultiplyExperts(const Tensor& to, const RowProduct& p, int64_t begin, int64_t end,
+                     const std::function<void()>& poll) {
   const Sizes size = SizesOf(p.w);
   const int64_t n = p.forward() ? size.out : size.in, k = p.forward() ? size.in : size.out;
   const int32_t* offset = p.offsets.data<int32_t>();
-  std::vector<Tile> tiles;
-  for (int64_t e = 0; e < size.experts; ++e) {
-    AddTiles(tiles, {e, offset[e], offset[e + 1] - offset[e], 1}, kRowTile);
-  }
-  RunTiles(tiles, [&](const Tile& tile) {
+  const auto multiply = [&](const Tile& tile) {
     const GemmArgs<T> args{.transpose_b = p.transpose_w,
                            .m = tile.count,
                            .n = n,
@@ -81,16 +89,36 @@ void MultiplyRows(const Tensor& to, const RowProduct& p) {
                            .c = to.data<T>() + tile.begin * n,
                            .ldc = n};
     Gemm(args, p.order);
-  });
+  };
+  std::vector<Tile> tiles;
+  for (int64_t e = begin; e < end; ++e) {
+    AddTiles(tiles, {e, offset[e], offset[e + 1] - offset[e], 1}, kRowTile);
+    // As few at once as keep all threads busy.
+    if (!poll || static_cast<int>(tiles.size()) < NumThreads()) continue;
+    RunTiles(tiles, multiply);
+    tiles.clear();
+    poll();
+  }
+  RunTiles(tiles, multiply);
 }
 
-Tensor Multiply(const RowProduct& p) {
+Tensor Multiply(const RowProduct& p, const ExpertRuns& runs) {
   const Sizes size = SizesOf(p.w);
   const int64_t width = p.forward() ? size.out : size.in;
   Tensor to = Tensor::Empty({p.from.dim(0), width}, p.from.options(MemoryCategory::kActivations));
   Launch(to.device(), "grouped_linear", [&] {
     CHECK(p.offsets.data<int32_t>()[size.experts] == p.from.dim(0)) << "rows without an expert";
-    DispatchFloat(to.dtype(), [&]<class T>() { MultiplyRows<T>(to, p); });
+    const std::vector<int64_t> all = {0, size.experts};
+    const std::vector<int64_t>& bounds = runs.bounds.empty() ? all : runs.bounds;
+    CHECK(bounds.front() == 0 && bounds.back() == size.experts) << "runs of other experts";
+    for (size_t i = 0; i + 1 < bounds.size(); ++i) {
+      const auto run = static_cast<int64_t>(i);
+      if (runs.before) runs.before(run);
+      DispatchFloat(to.dtype(), [&]<class T>() {
+        MultiplyExperts<T>(to, p, bounds[i], bounds[i + 1], runs.poll);
+      });
+      if (runs.after) runs.after(run, to);
+    }
   });
   return to;
 }
@@ -157,24 +185,26 @@ Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets,
   Saved xs = x.Save();
   const InnerSum over_in{tape.numerics(), options.in_pieces};
   const InnerSum over_out{tape.numerics(), options.out_pieces};
-  Var y = tape.Compute(options.tag, [xs, &w, offsets, over_in] {
-    return Multiply({xs.Get(), w.Value(), offsets, Transpose::kYes, over_in});
+  Var y = tape.Compute(options.tag, [xs, &w, offsets, over_in, runs = options.forward] {
+    return Multiply({xs.Get(), w.Value(), offsets, Transpose::kYes, over_in}, runs);
   });
-  tape.Record(
-      {&y}, [xs, gx = x.grad(), &w, offsets, over_out, leaves = options.leaves](Sink& sink) {
-        const Tensor dy = sink.OutputGrad(0);
-        if (gx != nullptr) {
-          sink.Add(gx, Multiply({dy, w.Value(), offsets, Transpose::kNo, over_out}));
-        }
-        std::vector<int64_t> index;
-        if (leaves != nullptr) index = leaves->index;
-        const WeightGrad sum{dy, xs.Get(), offsets, leaves, over_out.numerics};
-        sink.Weight(w, std::move(index), [sum](const Tensor& grad, int64_t leaf) {
-          Launch(grad.device(), "grouped_linear_weight", [&] {
-            DispatchFloat(grad.dtype(), [&]<class T>() { AddWeightGrad<T>(grad, sum, leaf); });
-          });
-        });
+  tape.Record({&y}, [xs, gx = x.grad(), &w, offsets, over_out, leaves = options.leaves,
+                     arriving = options.forward, runs = options.backward](Sink& sink) {
+    const Tensor dy = sink.OutputGrad(0), x = xs.Get();  // rows may set out again
+    if (gx != nullptr) {
+      sink.Add(gx, Multiply({dy, w.Value(), offsets, Transpose::kNo, over_out}, runs));
+    }
+    std::vector<int64_t> index;
+    if (leaves != nullptr) index = leaves->index;
+    const WeightGrad sum{dy, x, offsets, leaves, over_out.numerics};
+    AwaitRows(arriving);
+    AwaitRows(runs);
+    sink.Weight(w, std::move(index), [sum](const Tensor& grad, int64_t leaf) {
+      Launch(grad.device(), "grouped_linear_weight", [&] {
+        DispatchFloat(grad.dtype(), [&]<class T>() { AddWeightGrad<T>(grad, sum, leaf); });
       });
+    });
+  });
   return y;
 }
 

@@ -203,6 +203,8 @@ class Tape {
   void SetPoll(std::function<void()> poll) { poll_ = std::move(poll); }
 
   bool recording() const { return recording_; }
+  // Whether a TapeObserver looks at every result as soon as it is made.
+  bool observed() const { return observer_ != nullptr; }
   // Kernels run during backward to make dropped results again.
   int64_t recomputed() const { return *recomputed_; }
 

@@ -36,11 +36,13 @@ class CommunicatorRanks : public RankGroup {
 
 }  // namespace
 
-Place::Place(const Mesh& mesh, World* world, Numerics numerics, ContextMethod context_method)
+Place::Place(const Mesh& mesh, World* world, Numerics numerics, ContextMethod context_method,
+             const ExchangeOptions& exchange)
     : mesh_(mesh),
       world_(world),
       numerics_(numerics),
-      context_method_(mesh.Size(Axis::kContext) > 1 ? context_method : ContextMethod::kUlysses) {
+      context_method_(mesh.Size(Axis::kContext) > 1 ? context_method : ContextMethod::kUlysses),
+      exchange_(exchange) {
   CHECK(mesh.size() == (world != nullptr ? world->size() : 1));
   if (world == nullptr) return;
   rank_ = world->rank();
@@ -49,6 +51,23 @@ Place::Place(const Mesh& mesh, World* world, Numerics numerics, ContextMethod co
     groups_[axes] = &world->Group(mesh.Peers(rank_, axes), axes.ToString());
     ranks_[axes] = std::make_unique<CommunicatorRanks>(*groups_[axes]);
   }
+  MakeNodeGroups();
+}
+
+// The members of an exchange are neighbours, so that those of a node are a run of them.
+void Place::MakeNodeGroups() {
+  const AxisSet axes{Axis::kExpert, Axis::kExpertTensor};
+  const int members = mesh_.Size(axes), size = exchange_.node_size, me = mesh_.Coord(rank_, axes);
+  if (size == 0 || members <= size) return;
+  CHECK(members % size == 0) << members << " members on nodes of " << size;
+  const std::vector<int> peers = mesh_.Peers(rank_, axes);
+  std::vector<int> inside, across;
+  for (int i = 0; i < members; ++i) {
+    if (i / size == me / size) inside.push_back(peers[static_cast<size_t>(i)]);
+    if (i % size == me % size) across.push_back(peers[static_cast<size_t>(i)]);
+  }
+  if (size > 1) inside_node_ = &world_->Group(inside, axes.ToString() + " inside node");
+  across_nodes_ = &world_->Group(across, axes.ToString() + " across nodes");
 }
 
 Communicator& Place::Group(AxisSet axes) const {

@@ -73,10 +73,10 @@ MemoryNeeds NeedsOf(const RunConfig& config) {
   MemoryLedger ledger;
   const ScopedLedger scoped(Device::kMeta, ledger);
   Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
-  // Weights, gradients and their copy in buckets; AdamW's two moments.
-  MemoryNeeds needs{.parameter_bytes = 12, .optimizer_bytes = 8};
+  // Weights and gradients; AdamW's two moments.
+  MemoryNeeds needs{.parameter_bytes = 8, .optimizer_bytes = 8};
   for (const auto& entry : model.parameters()) {
-    const int64_t n = entry.parameter->value.NumElements();
+    const int64_t n = entry.parameter->shape().NumElements();
     (entry.placement.OfExperts() ? needs.expert_parameters : needs.dense_parameters) += n;
   }
   const ModelInput input = MetaInput(config.data.sequence_length);

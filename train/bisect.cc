@@ -16,7 +16,7 @@ namespace {
 RunConfig ConfigFor(const RunConfig& config, const VerifyLayout& layout,
                     const BisectOptions& options) {
   RunConfig changed = config;
-  changed.parallel = layout.parallel;
+  changed.parallel = ParallelOf(layout, config);
   changed.parallel.timeout_s = options.timeout_s;
   changed.parallel.check_collectives = true;
   changed.numerics = options.numerics;

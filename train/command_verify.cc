@@ -69,7 +69,7 @@ absl::StatusOr<std::vector<VerifyLayout>> ChooseLayouts(const VerifyArguments& a
   for (const std::string& text : arguments.layouts) {
     ASSIGN_OR_RETURN(VerifyLayout layout, ParseLayout(text));
     RunConfig changed = config;
-    changed.parallel = layout.parallel;
+    changed.parallel = ParallelOf(layout, config);
     RETURN_IF_ERROR(PlanLayout(changed, layout.world).status());
     chosen.push_back(std::move(layout));
   }

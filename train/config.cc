@@ -66,13 +66,15 @@ bool IsHonoured(const std::string& key) {
 
 ResumeChanges CompareForResume(const RunConfig& saved, const RunConfig& wanted) {
   ResumeChanges changes;
+  // Not a matter of layout: it decides what is trained.
+  constexpr std::string_view kCapacity = "parallel.capacity_factor";
   // Balancing by bias has a state that only exists when it was on.
   const bool bias_toggled = (saved.model.moe.bias_speed > 0) != (wanted.model.moe.bias_speed > 0);
   for (const auto& difference : ConfigDiff(saved, wanted)) {
     const ResumeChange change{difference.key, difference.a, difference.b};
     if (difference.key == "run.dir") continue;  // a run may be moved
-    const bool honoured =
-        IsHonoured(difference.key) && !(bias_toggled && difference.key == "model.moe.bias_speed");
+    const bool honoured = IsHonoured(difference.key) && difference.key != kCapacity &&
+                          !(bias_toggled && difference.key == "model.moe.bias_speed");
     (honoured ? changes.honoured : changes.refused).push_back(change);
   }
   return changes;

@@ -7,7 +7,6 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "parallel/mesh/layout_search.h"
-#include "parallel/place.h"
 
 namespace choir {
 namespace {
@@ -22,32 +21,88 @@ int64_t MicrobatchRows(const RunConfig& config, int data_ranks) {
 
 absl::Status Refuse(const std::string& message) { return absl::InvalidArgumentError(message); }
 
-// What the engine cannot do yet is refused, never ignored.
-absl::Status CheckSupported(const ParallelConfig& p) {
-  if (p.expert_chunks > 1) {
-    return Refuse("parallel.expert_chunks: cutting the exchange is not supported yet; use 1");
+absl::Status CheckPieces(const RunConfig& config, const Degrees& d) {
+  const int pieces = config.parallel.expert_chunks, fewest = config.model.moe.experts / d.expert;
+  if (pieces == 1) return absl::OkStatus();
+  if (d.expert * d.expert_tensor == 1) {
+    return Refuse(StrCat("parallel.expert_chunks: ", pieces,
+                         " cuts nothing: with expert 1 and expert_tensor 1 no tokens are "
+                         "exchanged; use 1"));
   }
-  if (p.capacity_factor) {
-    return Refuse("parallel.capacity_factor: dropping tokens is not supported yet; use auto");
+  if (pieces <= fewest) return absl::OkStatus();
+  return Refuse(StrCat("parallel.expert_chunks: a piece is a run of a rank's experts, so ", pieces,
+                       " is too many: of ", config.model.moe.experts, " experts on expert ",
+                       d.expert, " ranks one has ", fewest, "; use at most that"));
+}
+
+// The exchange of tokens over nodes of `size` ranks.
+absl::Status CheckNodes(const RunConfig& config, const Degrees& d, int size) {
+  const int members = d.expert * d.expert_tensor;
+  const std::string group =
+      StrCat("expert ", d.expert, " x expert_tensor ", d.expert_tensor, " = ", members, " ranks");
+  if (size == 0) {
+    return Refuse(
+        "parallel.node_size: two_level_exchange needs it, and no launcher says it; set "
+        "it to the ranks of a node");
   }
-  if (p.node_size) {
-    return Refuse("parallel.node_size: nothing depends on nodes yet; use auto");
+  if (members == 1) {
+    return Refuse(
+        "parallel.two_level_exchange: with expert 1 and expert_tensor 1 no tokens are "
+        "exchanged; use false");
   }
-  if (p.two_level_exchange) {
-    return Refuse("parallel.two_level_exchange: is not supported yet; use false");
+  if (config.numerics == Numerics::kInvariant) {
+    return Refuse(
+        "parallel.two_level_exchange: adds a token's experts node by node, which numerics "
+        "invariant excludes; use false, or numerics fast");
+  }
+  if (members <= size ? size % members != 0 : members % size != 0) {
+    return Refuse(StrCat("parallel.two_level_exchange: ", group,
+                         " exchange tokens; they must be "
+                         "whole nodes or lie inside of one, and a node has ",
+                         size, " ranks"));
+  }
+  if (members > size && size % d.expert_tensor != 0) {
+    return Refuse(StrCat("parallel.two_level_exchange: the expert_tensor ", d.expert_tensor,
+                         " ranks of an expert must share a node, and a node has ", size, " ranks"));
   }
   return absl::OkStatus();
 }
 
-// Losses that are means over a microbatch depend on its size.
+absl::StatusOr<ExchangeOptions> PlanExchanges(const RunConfig& config, const Degrees& d,
+                                              int node_size) {
+  const ParallelConfig& p = config.parallel;
+  RETURN_IF_ERROR(CheckPieces(config, d));
+  if (p.capacity_factor && config.model.moe.experts == 0) {
+    return Refuse("parallel.capacity_factor: is for experts, and the model has none; use auto");
+  }
+  if (p.capacity_factor && p.context > 1 && p.context_method == ContextMethod::kRing) {
+    return Refuse(
+        "parallel.capacity_factor: an expert takes choices in the order of the tokens, which "
+        "context_method ring deals out of order; use ulysses");
+  }
+  ExchangeOptions options{.pieces = p.expert_chunks};
+  if (p.two_level_exchange) {
+    const int size = p.node_size.value_or(node_size);
+    RETURN_IF_ERROR(CheckNodes(config, d, size));
+    if (d.expert * d.expert_tensor > size) options.node_size = size;  // else it lies inside of one
+  } else if (p.node_size) {
+    return Refuse("parallel.node_size: only two_level_exchange depends on nodes; use auto");
+  }
+  return options;
+}
+
+// Losses that are means over a microbatch depend on its size, and so does an expert's capacity.
 absl::Status CheckMeans(const RunConfig& config, int data_ranks) {
   const MoeConfig& moe = config.model.moe;
   if (config.train.microbatch_sequences || data_ranks == 1) return absl::OkStatus();
-  if (moe.experts == 0 || (moe.balance_loss == 0 && moe.z_loss == 0)) return absl::OkStatus();
+  const bool depends =
+      moe.balance_loss > 0 || moe.z_loss > 0 || config.parallel.capacity_factor.has_value();
+  if (moe.experts == 0 || !depends) return absl::OkStatus();
   return Refuse(
       "train.microbatch_sequences: auto follows the number of data ranks, but "
-      "model.moe.balance_loss and model.moe.z_loss are means over a microbatch; set it, so that "
-      "every layout trains the same");
+      "model.moe.balance_loss and model.moe.z_loss are means over a microbatch, and "
+      "parallel.capacity_factor limits the choices of one; set it, so that every layout trains "
+      "the same");
 }
 
 // Sums in one order need cuts that fall between the pieces of that order.
@@ -108,7 +163,7 @@ ModelLimits LimitsOf(const RunConfig& config, int64_t microbatch_rows) {
           .tokens = config.data.sequence_length * microbatch_rows};
 }
 
-absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
+absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world, int node_size) {
   const ParallelConfig& p = config.parallel;
   CHECK(!p.auto_layout) << "the layout is not chosen";
   RunLayout layout;
@@ -120,7 +175,7 @@ absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world) {
                    ResolveDegrees(p, world, LimitsOf(config, layout.microbatch_rows)));
   layout.context_method = p.context_method;
   layout.zero = ZeroStage(p, layout.degrees);
-  RETURN_IF_ERROR(CheckSupported(p));
+  ASSIGN_OR_RETURN(layout.exchange, PlanExchanges(config, layout.degrees, node_size));
   RETURN_IF_ERROR(CheckMeans(config, layout.DataRanks()));
   RETURN_IF_ERROR(CheckInvariant(config, layout.degrees));
   RETURN_IF_ERROR(CheckRamp(config, layout));
@@ -160,6 +215,10 @@ std::string Describe(const RunLayout& layout) {
   if (d.tensor > 1) add(StrCat("tensor ", d.tensor));
   if (d.expert > 1) add(StrCat("expert ", d.expert));
   if (d.expert_tensor > 1) add(StrCat("expert_tensor ", d.expert_tensor));
+  if (layout.exchange.pieces > 1) add(StrCat("expert_chunks ", layout.exchange.pieces));
+  if (layout.exchange.node_size > 0) {
+    add(StrCat("exchange over nodes of ", layout.exchange.node_size));
+  }
   if (d.pipe > 1) add(StrCat("pipeline ", d.pipe, " (", Name(layout.schedule.kind), ")"));
   return text;
 }

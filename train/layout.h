@@ -9,6 +9,7 @@
 #include "parallel/mesh/degrees.h"
 #include "parallel/pipeline/schedule.h"
 #include "parallel/pipeline/stage_layers.h"
+#include "parallel/place.h"
 #include "train/config.h"
 
 namespace choir {
@@ -19,6 +20,7 @@ struct RunLayout {
   int zero = 0;                     // stage of ZeRO in force
   ScheduleSpec schedule;            // microbatches: of one data rank, in a full step
   std::vector<StageLayers> stages;  // of the model
+  ExchangeOptions exchange;         // of tokens with experts
   int64_t microbatch_rows = 1;
 
   int DataRanks() const { return degrees.replica * degrees.shard; }
@@ -32,8 +34,9 @@ struct RunLayout {
 ModelLimits LimitsOf(const RunConfig& config, int64_t microbatch_rows);
 
 // InvalidArgument with every rule that is broken, the numbers, and layouts that would do. `config`
-// is resolved: its vocabulary is known, its layout chosen (train/auto_layout.h).
-absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world);
+// is resolved: its vocabulary is known, its layout chosen (train/auto_layout.h). `node_size`: ranks
+// of a node as the launcher says; 0: unknown.
+absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world, int node_size = 0);
 
 // What the job's communication follows.
 WorldOptions WorldOptionsOf(const RunConfig& config);

@@ -10,6 +10,7 @@ namespace choir {
 
 StepSums::StepSums(size_t languages, size_t expert_layers, int experts)
     : language_nll(languages),
+      language_dropped(languages),
       expert_tokens(expert_layers, std::vector<int64_t>(static_cast<size_t>(experts))) {}
 
 void StepSums::AllReduce(const Place& place) {
@@ -23,6 +24,7 @@ void StepSums::AllReduce(const Place& place) {
     values.insert(values.end(), digits.begin(), digits.end());
   }
   const size_t of_sums = values.size(), each = of_sums / sums.size();
+  values.insert(values.end(), language_dropped.begin(), language_dropped.end());
   for (const auto& layer : expert_tokens) values.insert(values.end(), layer.begin(), layer.end());
   // Small integers: exact in double, in any order.
   const Tensor all = Tensor::From<double>({static_cast<int64_t>(values.size())}, values,
@@ -32,8 +34,9 @@ void StepSums::AllReduce(const Place& place) {
   for (size_t i = 0; i < sums.size(); ++i) {
     *sums[i] = ExactSum::FromDigits(total.subspan(i * each, each));
   }
-  if (Injected(Fault::kBiasFromLocalCounts)) return;
   size_t at = of_sums;
+  for (int64_t& n : language_dropped) n = static_cast<int64_t>(total[at++]);
+  if (Injected(Fault::kBiasFromLocalCounts)) return;
   for (auto& layer : expert_tokens) {
     for (int64_t& n : layer) n = static_cast<int64_t>(total[at++]);
   }
@@ -91,8 +94,9 @@ ModelInput Microbatches::Whole(int microbatch) const {
 const ModelInput& Microbatches::Input(int microbatch) {
   const auto known = inputs_.find(microbatch);
   if (known != inputs_.end()) return known->second;
-  return inputs_[microbatch] =
-             LocalInput(Whole(microbatch), model_.place(), *tree_, share_.Number(microbatch));
+  ModelInput whole = Whole(microbatch);
+  whole.block.capacity_factor = capacity_factor;
+  return inputs_[microbatch] = LocalInput(whole, model_.place(), *tree_, share_.Number(microbatch));
 }
 
 // That the loss of this rank is divided by: of the global batch.
@@ -169,12 +173,28 @@ void Microbatches::WeightGrad(int stage, int microbatch) {
   EndPass(stage, microbatch);
 }
 
+void Microbatches::AddDropped(const RoutingReport& report, const ModelInput& input,
+                              int microbatch) {
+  if (report.dropped.empty()) return;
+  const int64_t row = share_.Number(microbatch) * share_.rows;
+  const int32_t* language = batch_->language.data<int32_t>() + row * batch_->length;
+  for (const RowRun& run : input.block.tokens.local) {
+    for (int64_t i = 0; i < run.count; ++i) {
+      const int32_t dropped = report.dropped[static_cast<size_t>(run.here + i)];
+      if (dropped == 0) continue;
+      CHECK(language[run.begin + i] != kNoLanguage) << "padding is not dropped";
+      sums_->language_dropped[static_cast<size_t>(language[run.begin + i])] += dropped;
+    }
+  }
+}
+
 // Each token's loss counts on the first tensor rank of its context rank only.
 void Microbatches::AddSums(const StageOutput& output, const ModelInput& input, int microbatch) {
   for (size_t i = 0; i < output.routing.size(); ++i) {
     const auto layer = static_cast<size_t>(model_.expert_layer(output.routing[i].layer));
     const std::vector<int64_t>& tokens = output.routing[i].expert_tokens;
     for (size_t e = 0; e < tokens.size(); ++e) sums_->expert_tokens[layer][e] += tokens[e];
+    AddDropped(output.routing[i], input, microbatch);
     for (const Var& term : output.routing[i].losses) {
       sums_->balance_loss.Add(ScalarValue(term.tensor()));
     }

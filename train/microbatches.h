@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ namespace choir {
 struct StepSums {
   std::vector<ExactSum> language_nll;
   ExactSum balance_loss;
+  std::vector<int64_t> language_dropped;            // choices of experts beyond capacity
   std::vector<std::vector<int64_t>> expert_tokens;  // by layer with experts, of the whole model
 
   StepSums(size_t languages, size_t expert_layers, int experts);
@@ -65,6 +67,8 @@ class Microbatches : public StageWork {
   std::function<void(Tape& tape, int stage)> on_tape;
   // Called when the weight gradients of a stage and microbatch have been added.
   std::function<void()> on_weight_grads;
+  // Of experts (parallel/expert/capacity.h); none drops.
+  std::optional<double> capacity_factor;
   // Called between kernels.
   std::function<void()> poll;
 
@@ -81,6 +85,7 @@ class Microbatches : public StageWork {
   void EndPass(int stage, int microbatch);
   int64_t NumLabels() const;
   void Poll();
+  void AddDropped(const RoutingReport& report, const ModelInput& input, int microbatch);
   void AddSums(const StageOutput& output, const ModelInput& input, int microbatch);
 
   Transformer& model_;

@@ -57,6 +57,15 @@ JsonLine StepMetrics(const StepReport& report, const StepTiming& timing,
              *std::max_element(report.expert_load.begin(), report.expert_load.end()))
         .Add("expert_load_mean", sum / static_cast<double>(report.expert_load.size()));
   }
+  if (!report.language_dropped.empty()) {
+    JsonLine dropped;
+    int64_t total = 0;
+    for (size_t i = 0; i < languages.size(); ++i) {
+      dropped.Add(languages[i], report.language_dropped[i]);
+      total += report.language_dropped[i];
+    }
+    line.Add("dropped_total", total).Add("dropped", dropped);
+  }
   return line.Add("language_tokens", tokens)
       .Add("language_loss", losses)
       .Add("data_digest", report.data_digest);

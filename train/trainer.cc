@@ -52,7 +52,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config, 
   RETURN_IF_ERROR(CheckRecompute(resolved));
   ASSIGN_OR_RETURN(resolved, WithChosenLayout(resolved, world));
   ASSIGN_OR_RETURN(const RunLayout layout,
-                   PlanLayout(resolved, world != nullptr ? world->size() : 1));
+                   PlanLayout(resolved, world != nullptr ? world->size() : 1,
+                              world != nullptr ? world->node_size() : 1));
   if (world != nullptr) world->set_options(WorldOptionsOf(resolved));
   auto trainer = std::unique_ptr<Trainer>(
       new Trainer(resolved, layout, world, std::move(loader), std::move(validation)));
@@ -64,7 +65,7 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
                  std::unique_ptr<BatchLoader> loader, std::unique_ptr<ValidationSet> validation)
     : config_(config),
       layout_(layout),
-      place_(Mesh(layout.degrees), world, config.numerics, layout.context_method),
+      place_(Mesh(layout.degrees), world, config.numerics, layout.context_method, layout.exchange),
       loader_(std::move(loader)),
       validation_(std::move(validation)),
       model_(config.model, *config.model.vocab_size, kModelOptions,
@@ -80,6 +81,7 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
       flops_(CountFlops(config.model, *config.model.vocab_size)) {
   microbatches_.on_tape = [this](Tape& tape, int stage) { Serve(tape, stage); };
   microbatches_.on_weight_grads = [this] { gradients_->EndPass(); };
+  microbatches_.capacity_factor = config.parallel.capacity_factor;
   microbatches_.poll = [this] { gradients_->Poll(); };
 }
 
@@ -299,6 +301,7 @@ StepReport Trainer::Report(const Batch& batch, const StepSums& sums) const {
     report.language_loss.push_back(n > 0 ? sums.language_nll[i].Value() / static_cast<double>(n)
                                          : std::numeric_limits<double>::quiet_NaN());
   }
+  if (config_.parallel.capacity_factor) report.language_dropped = sums.language_dropped;
   for (const auto& tokens : sums.expert_tokens) report.expert_load.push_back(LoadRatio(tokens));
   report.data_digest = ToHex(batch.digest);
   return report;

@@ -39,6 +39,8 @@ struct StepReport {
   double padding = 0;      // share of the batch
   std::vector<int64_t> language_tokens;
   std::vector<double> language_loss;  // nats per label; NaN without labels
+  // Choices of experts beyond capacity, of all layers; empty without a capacity factor.
+  std::vector<int64_t> language_dropped;
   // Of each layer with experts: its busiest expert's tokens over the mean.
   std::vector<double> expert_load;
   std::string data_digest;

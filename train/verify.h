@@ -4,7 +4,8 @@
 // those of one step. Compared are the initial weights, the loss, the gradient norm, every gradient
 // and every weight after the update, gathered to whole tensors; and, whatever the numerics, all
 // ranks' copies of the same weights and moments with each other (CheckCopies; a difference is an
-// error).
+// error). A layout that gives a capacity factor is compared with one rank that has it too; where
+// bits are promised, so are the numbers of choices dropped (the same).
 //
 // In invariant mode the claim is equality of bits, wherever docs/parallelism.md says so. Elsewhere
 // it is a bound: two sums of n numbers in different orders differ by at most
@@ -66,6 +67,9 @@ int64_t SumLength(const RunConfig& config, const ParallelConfig& parallel);
 // Whether the layout has the bits of one rank (docs/parallelism.md, "Invariant numerics"): a power
 // of two of ranks.
 bool PromisesBits(const VerifyLayout& layout, Numerics numerics);
+// The section to run a layout with: where it gives no capacity factor, the one key that is no
+// matter of layout, that of `config`.
+ParallelConfig ParallelOf(const VerifyLayout& layout, const RunConfig& config);
 
 // Runs every layout, its ranks as threads of this process; calls `done` after each.
 absl::Status VerifyLocal(const RunConfig& config, const std::vector<VerifyLayout>& layouts,

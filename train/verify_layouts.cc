@@ -58,6 +58,13 @@ constexpr const char* kLayouts[] = {
     "data=2,context=2,expert=4,context_method=ring", "data=2,shard=2,context=2,context_method=ring",
     "tensor=2,context=4,expert=2,context_method=ring",
     "tensor=2,context=2,pipeline=2,expert=4,schedule=gpipe,context_method=ring",
+    // exchanges in pieces, over nodes, and with dropped choices
+    "data=2,expert=2,expert_chunks=4", "tensor=2,expert=2,expert_chunks=2,capacity_factor=0.8",
+    "data=2,tensor=2,expert=4,expert_chunks=2", "context=2,capacity_factor=0.8",
+    "data=2,expert_tensor=2,expert_chunks=3", "data=4,expert=4,two_level_exchange=true,node_size=2",
+    "data=2,tensor=2,context=2,expert=4,expert_tensor=2,two_level_exchange=true,node_size=4,"
+    "expert_chunks=2,capacity_factor=0.8",
+    "tensor=2,context=2,pipeline=2,expert=2,expert_chunks=2,capacity_factor=1",
     // no powers of two
     "data=3", "tensor=3", "context=3", "data=2,tensor=3", "tensor=5", "data=5", "data=6,expert=3"};
 
@@ -76,6 +83,12 @@ absl::StatusOr<VerifyLayout> ParseLayout(const std::string& text) {
   return layout;
 }
 
+ParallelConfig ParallelOf(const VerifyLayout& layout, const RunConfig& config) {
+  ParallelConfig parallel = layout.parallel;
+  if (!parallel.capacity_factor) parallel.capacity_factor = config.parallel.capacity_factor;
+  return parallel;
+}
+
 std::vector<VerifyLayout> DefaultLayouts(const RunConfig& config, int ranks) {
   std::vector<VerifyLayout> layouts;
   for (const char* text : kLayouts) {
@@ -83,7 +96,7 @@ std::vector<VerifyLayout> DefaultLayouts(const RunConfig& config, int ranks) {
     CHECK(layout.ok()) << layout.status();
     if (layout->world > ranks) continue;
     RunConfig changed = config;
-    changed.parallel = layout->parallel;
+    changed.parallel = ParallelOf(*layout, config);
     if (PlanLayout(changed, layout->world).ok()) layouts.push_back(*layout);
   }
   return layouts;

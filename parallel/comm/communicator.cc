@@ -21,18 +21,23 @@ void BackOff(int64_t polls) {
   std::this_thread::sleep_for(std::chrono::microseconds(std::min<int64_t>(polls - kYields, 200)));
 }
 
+thread_local double seconds_waited = 0;
+
 }  // namespace
 
 void Event::Wait() const {
-  if (state_ == nullptr || state_->Poll()) return;
+  if (state_ == nullptr) return;
   const auto start = std::chrono::steady_clock::now();
+  const auto waited = [start] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   for (int64_t polls = 0; !state_->Poll(); ++polls) {
     BackOff(polls);
-    if (polls % 64 == 63) {
-      const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
-      state_->Overdue(waited.count());
-    }
+    if (polls % 64 == 63) state_->Overdue(waited());
   }
+  seconds_waited += waited();
 }
+
+double Event::SecondsWaited() { return seconds_waited; }
 
 }  // namespace choir

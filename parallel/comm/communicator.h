@@ -53,6 +53,8 @@ class Event {
   bool Done() const { return state_ == nullptr || state_->Poll(); }
   // Blocks. Past the world's deadline: ends the job with a report of who waits for what.
   void Wait() const;
+  // Spent in Wait by this thread so far, copies made there included.
+  static double SecondsWaited();
 
  private:
   std::shared_ptr<State> state_;

@@ -89,15 +89,18 @@ struct ParallelConfig {
     v("layers_per_stage", layers_per_stage, "layers of each stage in the model's order; []: even",
       AtLeast(1));
     v("expert_chunks", expert_chunks,
-      "pieces of the token exchange, so that it overlaps with the experts' products", AtLeast(1));
+      "pieces of the token exchange, so that it overlaps with the experts' products; at most the "
+      "experts of any rank",
+      AtLeast(1));
     v("capacity_factor", capacity_factor,
-      "tokens an expert takes, as a multiple of its even share; the rest are dropped; auto: none "
-      "are",
+      "choices an expert takes of a microbatch, as a multiple of its even share, first come first "
+      "served; the rest are dropped. It changes what is trained; auto: none are dropped",
       Above(0));
-    v("node_size", node_size, "ranks of a node; auto: as the launcher says",
+    v("node_size", node_size, "ranks of a node, for two_level_exchange; auto: as the launcher says",
       InRange(1, kMaxDegree));
     v("two_level_exchange", two_level_exchange,
-      "exchange tokens between nodes first, then inside them");
+      "send tokens once to every node that has experts for them, then inside the node; numerics "
+      "fast only");
     v("bucket_mib", bucket_mib, "MiB of gradients that are reduced at once", Above(0));
     v("check_collectives", check_collectives,
       "compare every collective with the other ranks' before it starts");

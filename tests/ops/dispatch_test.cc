@@ -65,6 +65,90 @@ TEST(Unpermute, OneGradientOnly) {
   CheckOpCase(op);
 }
 
+// Choices of which some are absent: all of token 1, every fifth of the others.
+std::vector<int32_t> SomeAbsent(int64_t rows, int64_t top_k) {
+  std::vector<int32_t> indices = SomeIndices(rows, top_k);
+  for (size_t i = 0; i < indices.size(); ++i) {
+    if (i % 5 == 3 || static_cast<int64_t>(i) / top_k == 1) indices[i] = kAbsent;
+  }
+  return indices;
+}
+
+int64_t CountPresent(const std::vector<int32_t>& indices) {
+  return std::count_if(indices.begin(), indices.end(), [](int32_t e) { return e != kAbsent; });
+}
+
+// On meta no choice is known to be absent, so that results of one row for each choice differ in
+// shape: Permute and Unpermute are one op here.
+OpCase AbsentCase(Shape x, int64_t top_k) {
+  return {"absent",
+          {{.shape = x},
+           {.shape = {x.dim(0), top_k}},
+           {.shape = {x.dim(0), top_k}, .integers = SomeAbsent(x.dim(0), top_k)}},
+          [](Tape& tape, OpArguments& in) {
+            const Dispatch dispatch = Plan(tape, in.tensor(2));
+            const Var rows = Permute(tape, in.var(0), dispatch);
+            return std::vector<Var>{Unpermute(tape, rows, in.var(1), dispatch),
+                                    SumCopies(tape, rows, dispatch)};
+          },
+          x.dim(1),
+          /*data_decide_memory=*/true};
+}
+
+TEST(AbsentChoices, OpCase) { CheckOpCase(AbsentCase({6, 5}, 3)); }
+TEST(AbsentChoices, WideRows) { CheckOpCase(AbsentCase({4, 150}, 4)); }
+
+TEST(SumCopies, OpCase) {
+  OpCase op = UnpermuteCase("sum_copies", {6, 5}, 3);
+  op.inputs[1].wants_grad = false;
+  op.run = [](Tape& tape, OpArguments& in) {
+    return std::vector<Var>{SumCopies(tape, in.var(0), Plan(tape, in.tensor(2)))};
+  };
+  CheckOpCase(op);
+}
+
+// The rows of absent choices, with weights of 0 instead: the same sums.
+TEST(AbsentChoices, AreAsWithoutWeight) {
+  constexpr int64_t kRows = 7, kTopK = 3, kWidth = 20;
+  const std::vector<int32_t> present = SomeIndices(kRows, kTopK), absent = SomeAbsent(kRows, kTopK);
+  ASSERT_LT(CountPresent(absent), kRows * kTopK);
+  Tensor x = Tensor::Empty({kRows, kWidth}, {}), weights = Tensor::Empty({kRows, kTopK}, {});
+  for (int64_t i = 0; i < x.NumElements(); ++i) x.data<float>()[i] = static_cast<float>(i % 13);
+  for (int64_t i = 0; i < weights.NumElements(); ++i) {
+    weights.data<float>()[i] = 0.5f + static_cast<float>(i % 4);
+  }
+  const auto run = [&](const std::vector<int32_t>& indices, const Tensor& w) {
+    Tape tape(false);
+    const Dispatch dispatch = Plan(tape, Tensor::From<int32_t>({kRows, kTopK}, indices));
+    return Unpermute(tape, Permute(tape, tape.Input(x), dispatch), tape.Input(w), dispatch)
+        .tensor();
+  };
+  const Tensor left_out = run(absent, weights);
+  for (size_t i = 0; i < absent.size(); ++i) {
+    if (absent[i] == kAbsent) weights.data<float>()[i] = 0;
+  }
+  const Tensor zero = run(present, weights);
+  for (int64_t i = 0; i < zero.NumElements(); ++i) {
+    ASSERT_EQ(left_out.data<float>()[i], zero.data<float>()[i]) << i;
+  }
+}
+
+TEST(PlanDispatch, AbsentChoicesHaveNoRow) {
+  const std::vector<int32_t> indices = SomeAbsent(8, 3);
+  Tape tape;
+  const Dispatch dispatch = Plan(tape, Tensor::From<int32_t>({8, 3}, indices));
+  ASSERT_EQ(dispatch.source.NumElements(), CountPresent(indices));
+  EXPECT_EQ(dispatch.offsets.data<int32_t>()[kExperts], CountPresent(indices));
+  for (size_t i = 0; i < indices.size(); ++i) {
+    const int32_t row = dispatch.position.data<int32_t>()[i];
+    if (indices[i] == kAbsent) {
+      EXPECT_EQ(row, kAbsent);
+    } else {
+      EXPECT_EQ(dispatch.source.data<int32_t>()[row], static_cast<int32_t>(i));
+    }
+  }
+}
+
 // Against a stable sort of the choices by expert.
 TEST(PlanDispatch, IsAStableSort) {
   constexpr int64_t kRows = 333, kTopK = 3;

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/parallel_for.h"
 #include "tests/ops/op_case.h"
 
 namespace choir {
@@ -54,6 +59,61 @@ TEST(GroupedLinear, WithoutInputGradient) {
   OpCase op = Case("grouped_no_dx", {2, 3, 4}, {0, 4, 7});
   op.inputs[0].wants_grad = false;
   CheckOpCase(op);
+}
+
+// What is called around the products, in order.
+struct Calls {
+  std::vector<std::string> log;
+  int polls = 0;
+
+  ExpertRuns Runs(const std::string& name, std::vector<int64_t> bounds) {
+    return {std::move(bounds),
+            [this, name](int64_t run) { log.push_back(name + " before " + std::to_string(run)); },
+            [this, name](int64_t run, const Tensor&) {
+              log.push_back(name + " after " + std::to_string(run));
+            },
+            [this] { ++polls; }};
+  }
+};
+
+OpCase RunsCase(const std::shared_ptr<Calls>& calls) {
+  OpCase op = Case("grouped_runs", {4, 4, 7}, {0, 2, 3, 3, 20});
+  op.run = [calls, leaves = EighthsOf({0, 2, 3, 3, 20})](Tape& tape, OpArguments& in) {
+    GroupedOptions options{.forward = calls->Runs("y", {0, 1, 4}),
+                           .backward = calls->Runs("dx", {0, 3, 4})};
+    if (tape.rows() != nullptr) options.leaves = leaves;
+    return std::vector<Var>{GroupedLinear(tape, in.var(0), in.parameter(1), in.tensor(2), options)};
+  };
+  return op;
+}
+
+TEST(GroupedLinear, RunsOfExperts) {
+  CheckOpCase(RunsCase(std::make_shared<Calls>()));
+  CheckInvariantOpCase(RunsCase(std::make_shared<Calls>()), 20);
+}
+
+TEST(GroupedLinear, CallsAroundRuns) {
+  Calls calls;
+  Parameter w;
+  w.value = Tensor::Zeros({3, 4, 7}, {});
+  w.grad = Tensor::Zeros({3, 4, 7}, {});
+  SetNumThreads(1);
+  Tape tape;
+  const Var x = tape.Input(Tensor::Zeros({5, 7}, {}), /*wants_grad=*/true);
+  const std::vector<int32_t> offsets = {0, 2, 2, 5};
+  const Var y = GroupedLinear(
+      tape, x, w, Tensor::From<int32_t>({4}, offsets),
+      {.forward = calls.Runs("y", {0, 1, 3}), .backward = calls.Runs("dx", {0, 2, 3})});
+  EXPECT_EQ(calls.log,
+            (std::vector<std::string>{"y before 0", "y after 0", "y before 1", "y after 1"}));
+  calls.log.clear();
+  tape.RunBackward(y, Tensor::Zeros({5, 4}, {}));
+  // Then everything is awaited once more, for the gradient of the weight.
+  EXPECT_EQ(calls.log,
+            (std::vector<std::string>{"dx before 0", "dx after 0", "dx before 1", "dx after 1",
+                                      "y before 0", "y before 1", "dx before 0", "dx before 1"}));
+  EXPECT_EQ(calls.polls, 4) << "one for each product of an expert with rows";
+  SetNumThreads(0);
 }
 
 TEST(GroupedLinearInvariant, UnevenExperts) {

@@ -39,6 +39,8 @@ struct OpCase {
   std::function<std::vector<Var>(Tape&, OpArguments&)> run;
   // Terms of the longest sum behind any output or gradient element.
   int64_t reduction = 1;
+  // Whether values decide how much memory is needed: then meta's peak is an upper bound.
+  bool data_decide_memory = false;
 };
 
 // In float64: gradients by finite differences. Float32 against float64 within ErrorBound.

@@ -68,6 +68,17 @@ TEST(CompareForResumeTest, BalancingBias) {
   EXPECT_EQ(Keys(CompareForResume(wanted, saved).refused), Strings{"model.moe.bias_speed"});
 }
 
+// Layouts may change, but which choices are dropped is what is trained.
+TEST(CompareForResumeTest, CapacityIsNoMatterOfLayout) {
+  RunConfig saved, wanted;
+  wanted.parallel.tensor = 2;
+  wanted.parallel.expert_chunks = 2;
+  wanted.parallel.capacity_factor = 1.25;
+  const ResumeChanges changes = CompareForResume(saved, wanted);
+  EXPECT_EQ(Keys(changes.honoured), (Strings{"parallel.tensor", "parallel.expert_chunks"}));
+  EXPECT_EQ(Keys(changes.refused), Strings{"parallel.capacity_factor"});
+}
+
 TEST(OverridesTest, AreKnownByTheDotInTheirKey) {
   for (const char* argument : {"--optim.lr=1", "--a.b", "--data.path=x y", "--a.b=--c.d"}) {
     EXPECT_TRUE(IsOverride(argument)) << argument;

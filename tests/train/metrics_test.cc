@@ -147,5 +147,37 @@ TEST(MetricsTest, ARampChangesTheRowsAndADenseModelHasNoExperts) {
   EXPECT_EQ(i, 6);
 }
 
+// A capacity that is never reached changes nothing; a small one drops choices, and says whose.
+TEST(MetricsTest, DroppedChoices) {
+  const auto run = [](const char* capacity) {
+    const std::string path = FreshPath("capacity");
+    const ProcessResult result =
+        Choir(TrainArgs("moe-tiny", path,
+                        {"--train.steps=5", "--checkpoint.interval=0",
+                         std::string("--parallel.capacity_factor=") + capacity}));
+    EXPECT_EQ(result.exit, 0) << result.err;
+    return ReadMetrics(path);
+  };
+  const Metrics none = run("auto"), wide = run("8"), narrow = run("0.75");
+  ASSERT_EQ(narrow.steps.size(), 5u);
+  EXPECT_EQ(wide.losses, none.losses);
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_FALSE(none.steps[i].contains("dropped"));
+    EXPECT_EQ(wide.steps[i]["dropped_total"], 0);
+    EXPECT_EQ(wide.steps[i]["grad_norm"], none.steps[i]["grad_norm"]);
+    int64_t total = 0, labels = 0;
+    for (const auto& [language, n] : narrow.steps[i]["dropped"].items()) {
+      total += n.get<int64_t>();
+      labels += narrow.steps[i]["language_tokens"][language].get<int64_t>();
+      // At most every choice of a token: 3 of experts in each of 2 layers.
+      EXPECT_LE(n, 6 * narrow.steps[i]["language_tokens"][language].get<int64_t>()) << language;
+    }
+    EXPECT_EQ(narrow.steps[i]["dropped_total"], total);
+    // 4 rows of 64 tokens and 3 choices: 8 experts take 72 of 768 / 8 = 96 on average.
+    EXPECT_GE(total, 2 * (3 * labels - 2 * 8 * 72)) << "more than experts have room for";
+  }
+  EXPECT_NE(narrow.losses, none.losses);
+}
+
 }  // namespace
 }  // namespace choir::train_test

@@ -64,6 +64,11 @@ const std::vector<Mutation>& Mutations() {
       {Fault::kSlopesFromLocalCounts, "context=2", kGradients},
       {Fault::kSourcesSwapped, "data=2,expert=2", kGradients},
       {Fault::kPartsNotSummed, "tensor=2,expert_tensor=2", kGradients},
+      {Fault::kChunkOrderSwapped, "data=2,expert=2,expert_chunks=2", kGradients},
+      {Fault::kCapacityFromLocalCounts, "tensor=2,capacity_factor=0.8", kGradients},
+      {Fault::kDroppedStillSummed, "data=2,capacity_factor=0.8", kGradients},
+      {Fault::kTwoLevelWeightMissing, "data=4,expert=4,two_level_exchange=true,node_size=2",
+       kGradients, /*fast_only=*/true},
       {Fault::kWrongMicrobatch, "pipeline=2,schedule=gpipe", kLoss},
       {Fault::kInitByLocalIndex, "tensor=2", kInitial},
   };
@@ -83,7 +88,7 @@ RunConfig Config() {
 }
 
 std::vector<LayoutVerdict> Verify(const std::set<std::string>& layouts, Numerics numerics,
-                                  int steps = 2) {
+                                  int steps = 2, const RunConfig& config = Config()) {
   std::vector<VerifyLayout> parsed;
   for (const std::string& text : layouts) {
     const auto layout = ParseLayout(text);
@@ -94,8 +99,8 @@ std::vector<LayoutVerdict> Verify(const std::set<std::string>& layouts, Numerics
   options.numerics = numerics;
   options.steps = steps;
   std::vector<LayoutVerdict> verdicts;
-  const absl::Status status = VerifyLocal(Config(), parsed, options,
-                                          [&](const LayoutVerdict& v) { verdicts.push_back(v); });
+  const absl::Status status =
+      VerifyLocal(config, parsed, options, [&](const LayoutVerdict& v) { verdicts.push_back(v); });
   EXPECT_TRUE(status.ok()) << status;
   return verdicts;
 }
@@ -172,8 +177,12 @@ TEST(MutationsTest, LayoutsPassWithoutFaults) {
 // What layouts are compared with is free of the fault.
 TEST(MutationsTest, OneRankReachesNoFault) {
   for (const Mutation& m : Mutations()) {
+    const auto layout = ParseLayout(m.layout);
+    ASSERT_TRUE(layout.ok()) << layout.status();
+    RunConfig config = Config();
+    config.parallel.capacity_factor = layout->parallel.capacity_factor;
     const ScopedFault fault(m.fault);
-    EXPECT_TRUE(Verify({}, Numerics::kInvariant, /*steps=*/1).empty());
+    EXPECT_TRUE(Verify({}, Numerics::kInvariant, /*steps=*/1, config).empty());
     EXPECT_EQ(fault.hits(), 0) << Name(m.fault);
   }
 }
