@@ -84,6 +84,7 @@ class Bench {
     degrees.replica = degrees.expert = world.size();
     for (int pieces : kPieces) {
       places_.push_back(std::make_unique<Place>(Mesh(degrees), &world, Numerics::kFast,
+                                                ContextMethod::kUlysses,
                                                 ExchangeOptions{.pieces = pieces}));
     }
     ParameterList list;

@@ -1,5 +1,8 @@
 #include "train/traffic.h"
 
+#include <iterator>
+#include <map>
+
 #include "ops/numerics.h"
 #include "parallel/mesh/mesh.h"
 #include "parallel/pipeline/rank_actions.h"
@@ -15,17 +18,42 @@ int64_t Product(const Shape& shape) {
   return n;
 }
 
-// Gradients of one parameter, and its weights where ZeRO cuts the update.
-int64_t OfParameter(const Placement& placement, const RunLayout& layout, const Mesh& mesh) {
+// Gradients of one parameter in a step of `microbatches` on each data rank, and the gathers of its
+// weights behind the update. Stage 3 gathers matrices elsewhere.
+int64_t OfParameter(const Placement& placement, const RunLayout& layout, const Mesh& mesh,
+                    int64_t microbatches) {
   const int64_t bytes = kBytes * Product(placement.shape);
   const int64_t copies = mesh.Size(placement.GradAxes());
   if (layout.zero == 0) return 2 * (copies - 1) * bytes;
   const int64_t same_rows = mesh.Size(placement.TokenGradAxes());
-  const int64_t shards = mesh.Size(placement.ZeroAxes()), data = copies / same_rows;
-  const int64_t replicas = data / shards;
-  const int64_t inner = data * 2 * (same_rows - 1), scatter = copies / shards * (shards - 1);
-  const int64_t outer = same_rows * 2 * (replicas - 1), gather = scatter;
-  return (inner + scatter + outer + gather) * bytes;
+  const int64_t shards = mesh.Size(placement.ZeroAxes()), replicas = copies / same_rows / shards;
+  const int64_t once = copies / shards * (shards - 1);  // a reduce-scatter or all-gather
+  const bool each_time = layout.zero >= 2 && shards > 1;
+  const int64_t scatter = each_time ? microbatches * once : once;
+  // Of the whole gradient before it is cut, or of shards.
+  const int64_t inner = 2 * (same_rows - 1) * replicas * (each_time ? 1 : shards);
+  const int64_t outer = 2 * (replicas - 1) * same_rows;
+  const bool by_unit = layout.zero == 3 && shards > 1 && placement.shape.rank() > 1;
+  return (inner + scatter + outer + (by_unit ? 0 : once)) * bytes;
+}
+
+// The gathers of weights of ZeRO 3 on one pipeline rank: each pass keeps the unit that it ends
+// with, and the embedding is not gathered for the backward pass.
+int64_t OfUnits(std::span<const ParameterList::Entry> parameters, const Mesh& mesh,
+                int64_t microbatches) {
+  std::map<int, int64_t> units;
+  for (const auto& [parameter, init, placement, of_units] : parameters) {
+    const int64_t shards = mesh.Size(placement.ZeroAxes());
+    if (placement.shape.rank() == 1 || shards == 1) continue;
+    const int64_t copies = mesh.Size(placement.GradAxes());
+    const int64_t bytes = copies / shards * (shards - 1) * kBytes * Product(placement.shape);
+    for (int unit : of_units) units[unit] += bytes;
+  }
+  int64_t all = 0;
+  for (const auto& [unit, bytes] : units) all += bytes;
+  const int64_t embedding = units.begin()->second, head = units.rbegin()->second;
+  const int64_t first_block = std::next(units.begin())->second;
+  return microbatches * (2 * all - embedding - head) - (microbatches - 1) * first_block;
 }
 
 // What an all-to-all of `rows` x `columns` things sends when both are cut over `ranks`.
@@ -50,10 +78,11 @@ int64_t Handovers(const ScheduleSpec& schedule) {
 }  // namespace
 
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const Placement> parameters) {
+                    std::span<const ParameterList::Entry> parameters) {
   const ModelConfig& model = config.model;
   const Degrees& d = layout.degrees;
   const Mesh mesh(d);
+  CHECK(layout.exchange.node_size == 0) << "bytes depend on which experts share a node";
   const int64_t microbatches = layout.Microbatches(config.data.batch_sequences);
   const int64_t tokens = layout.microbatch_rows * config.data.sequence_length;
   const int64_t stream = kBytes * tokens * model.hidden;
@@ -62,23 +91,34 @@ Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
   const int64_t dense_layers = model.layers - moe_layers;
   Traffic traffic;
 
-  for (const Placement& placement : parameters) {
-    traffic.data += OfParameter(placement, layout, mesh);
+  const int64_t of_rank = microbatches / layout.DataRanks();
+  for (const auto& entry : parameters) {
+    traffic.data += OfParameter(entry.placement, layout, mesh, of_rank);
   }
   if (layout.stages.size() > 1 && model.tie_embeddings) {  // its two uses are summed apart
-    traffic.data += OfParameter(parameters.front(), layout, mesh);
+    traffic.data += OfParameter(parameters.front().placement, layout, mesh, of_rank);
+  }
+  if (layout.zero == 3) {
+    CHECK(d.pipe == 1) << "what a pipeline gathers depends on its schedule";
+    traffic.data += OfUnits(parameters, mesh, of_rank);
   }
 
   const int64_t gathers =
       8 * dense_layers + (model.moe.shared_experts > 0 ? 8 : 4) * moe_layers + 4;
   traffic.tensor = microbatches * (d.tensor - 1) * (gathers * stream + 40 * tokens);
 
-  // Each tensor rank trades its own groups.
   const int64_t groups = model.NumKvHeads(), queries = model.heads / groups;
-  for (int t = 0; t < d.tensor; ++t) {
+  const int64_t layer_passes = microbatches * model.layers;
+  const bool ring = layout.context_method == ContextMethod::kRing;
+  if (ring) {
+    traffic.context =
+        layer_passes * 6 * groups * model.HeadDim() * kBytes * tokens * (d.context - 1);
+  }
+  // Each tensor rank trades its own groups.
+  for (int t = 0; t < d.tensor && !ring; ++t) {
     const int64_t mine = PieceBegin(groups, d.tensor, t + 1) - PieceBegin(groups, d.tensor, t);
-    traffic.context += microbatches * model.layers * 2 * (2 * queries + 2) * model.HeadDim() *
-                       kBytes * Traded(tokens, mine, d.context);
+    traffic.context += layer_passes * 2 * (2 * queries + 2) * model.HeadDim() * kBytes *
+                       Traded(tokens, mine, d.context);
   }
 
   const int64_t members = int64_t{d.expert} * d.expert_tensor;
@@ -86,7 +126,7 @@ Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
     const int64_t rows = model.moe.top_k * stream * d.expert_tensor * (members - 1) / members;
     const int64_t groups_of_ranks = mesh.size() / d.pipe / members;
     const int64_t announced = (members - 1) * d.expert_tensor * model.moe.experts * kBytes;
-    const int64_t turns = groups_of_ranks * (microbatches / layout.DataRanks());
+    const int64_t turns = groups_of_ranks * of_rank;
     traffic.expert = moe_layers * (microbatches * 4 * rows + turns * announced);
   }
 

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "model/layers.h"
 #include "parallel/comm/communicator.h"
-#include "parallel/mesh/placement.h"
 #include "train/config.h"
 #include "train/layout.h"
 
@@ -22,12 +22,13 @@ struct Traffic {
   bool operator==(const Traffic&) const = default;
 };
 
-// By formula, in fast mode and without recomputation. Exact but for `expert`, which takes it that
-// every expert gets as many tokens. Not counted: balance losses (which Sorted takes for `data`) and
-// what all ranks agree on. `parameters` are those of the whole model, its embedding first (a tied
-// table once); `config` is resolved.
+// By formula, in fast mode and without recomputation. Exact, but `expert` takes it that every
+// expert gets as many tokens, and `context` with ring that every token is seen by all later parts:
+// an upper bound. Not counted: balance losses (which Sorted takes for `data`) and what all ranks
+// agree on. `parameters` are those of the whole model on one rank, `config` is resolved. Not for
+// exchanges over nodes, nor for ZeRO 3 with a pipeline (CHECKed).
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const Placement> parameters);
+                    std::span<const ParameterList::Entry> parameters);
 
 // What one rank has sent so far (World::Counts), sorted in the same way.
 Traffic Sorted(const std::vector<CommCount>& counts);

@@ -72,7 +72,7 @@ inline LayerResult RunRank(const LayerCase& c, const LayerSizes& size, World* wo
   degrees.tensor = c.ranks();
   degrees.expert = c.expert;
   degrees.expert_tensor = c.expert_tensor;
-  const Place place(Mesh(degrees), world, c.numerics, c.exchange);
+  const Place place(Mesh(degrees), world, c.numerics, ContextMethod::kUlysses, c.exchange);
   const TokenPart part = PartOfTokens(size.tokens, c.ranks(), place.rank());
   const bool invariant = place.invariant();
   const auto tree = invariant ? OneMicrobatch() : nullptr;
