@@ -25,10 +25,11 @@ bool GivesNumerics(const std::vector<Override>& overrides);
 
 // A config file with overrides applied; all errors at once.
 template <class T>
-absl::StatusOr<T> LoadConfigWith(const std::string& path, const std::vector<Override>& overrides) {
+absl::StatusOr<T> LoadConfigWith(const std::string& path, const std::vector<Override>& overrides,
+                                 ConfigLoadOptions options = {}) {
   ASSIGN_OR_RETURN(ConfigTree tree, ConfigTree::ParseFile(path));
   for (const Override& o : overrides) tree.Override(o.argument, o.number);
-  return LoadConfig<T>(tree);
+  return LoadConfig<T>(tree, options);
 }
 
 }  // namespace choir

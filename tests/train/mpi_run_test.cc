@@ -134,7 +134,7 @@ TEST(MpiRunTest, AutoLayoutFollowsTheMemoryOfARank) {
   const ProcessResult much = start(roomy, {"--parallel=auto"});
   ASSERT_EQ(much.exit, 0) << much.err;
   EXPECT_THAT(much.err, HasSubstr("parallel: auto chose data=2 expert=2"));
-  const ProcessResult little = start(tight, with_gib("0.005"));
+  const ProcessResult little = start(tight, with_gib("0.0042"));
   ASSERT_EQ(little.exit, 0) << little.err;
   EXPECT_THAT(little.err, HasSubstr("parallel: auto chose data=2 shard=2 expert=2"));
   const ProcessResult too_little = start(none, with_gib("0.003"));

@@ -118,7 +118,8 @@ TEST(ExchangePiecesTest, RowsAreUnderWayWhenToExpertsReturns) {
   const absl::Status job = RunLocal(2, options, [&](World& world) {
     Degrees degrees;
     degrees.tensor = degrees.expert = 2;
-    const Place place(Mesh(degrees), &world, Numerics::kFast, ContextMethod::kUlysses, {.pieces = 2});
+    const Place place(Mesh(degrees), &world, Numerics::kFast, ContextMethod::kUlysses,
+                      {.pieces = 2});
     Tape tape;
     const std::vector<int32_t> chosen = {0, 3, 2, 1, 3, 0};
     const Dispatch dispatch =
@@ -149,7 +150,8 @@ TEST(ExchangePiecesTest, ResultsLeaveAsSoonAsARunIsDone) {
   const absl::Status job = RunLocal(2, {}, [](World& world) {
     Degrees degrees;
     degrees.tensor = degrees.expert = 2;
-    const Place place(Mesh(degrees), &world, Numerics::kFast, ContextMethod::kUlysses, {.pieces = 4});
+    const Place place(Mesh(degrees), &world, Numerics::kFast, ContextMethod::kUlysses,
+                      {.pieces = 4});
     Tape tape;
     const std::vector<int32_t> chosen = {0, 1, 2, 3, 4, 5, 6, 7};
     const Dispatch dispatch =
