@@ -1,4 +1,5 @@
-// model.h5 as other programs see it: h5dump always, h5py where python3 (or $CHOIR_PYTHON) has it.
+// model.h5 as other programs see it: h5dump always, h5py where the system's
+// python3 (or $CHOIR_PYTHON) has it; another python3 may come first on the path.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -86,7 +87,7 @@ TEST(ModelView, H5dumpReadsEveryParameter) {
 
 TEST(ModelView, H5pyReadsEveryParameter) {
   const char* const chosen = std::getenv("CHOIR_PYTHON");
-  const std::string python = chosen == nullptr ? "python3" : chosen;
+  const std::string python = chosen == nullptr ? "/usr/bin/python3" : chosen;
   if (Shell(python + " -c 'import h5py' 2> /dev/null") != 0) {
     ASSERT_EQ(chosen, nullptr) << "CHOIR_PYTHON=" << python << " has no h5py";
     GTEST_SKIP() << "ModelView: " << python << " has no h5py, read with h5dump only";
