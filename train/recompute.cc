@@ -1,6 +1,7 @@
 #include "train/recompute.h"
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 
 #include "base/strings.h"
@@ -10,6 +11,12 @@
 
 namespace choir {
 namespace {
+
+// Results that only models on many ranks have.
+constexpr const char* kExchanges[] = {
+    "gather",         "scatter",          "context.to_groups", "context.to_rows",
+    "moe.to_experts", "moe.from_experts", "moe.to_nodes",      "moe.weights_to_nodes",
+    "moe.node_rows",  "moe.from_nodes",   "permute.nodes",     "sum_copies"};
 
 bool IsExclusion(std::string_view pattern) { return pattern.starts_with('!'); }
 
@@ -34,7 +41,7 @@ RecomputePolicy MakeRecomputePolicy(const std::vector<std::string>& patterns) {
 
 std::set<std::string> RecomputableTags(const RunConfig& config) {
   Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
-  std::set<std::string> tags;
+  std::set<std::string> tags(std::begin(kExchanges), std::end(kExchanges));
   Tape tape;
   tape.SetRecomputePolicy([&tags](std::string_view tag, int) {
     tags.emplace(tag);

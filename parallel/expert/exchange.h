@@ -75,8 +75,7 @@ Var FromExperts(Tape& tape, const Var& rows, const ExchangeRef& exchange, Reader
 
 // The rows of ToExperts for any op, when all are there. Backward starts the way back of their
 // gradients, so that it can overlap with what was computed between ToExperts and this.
-Var AwaitRows(Tape& tape, const Var& rows, const ExchangeRef& exchange,
-              const Tag& tag = "moe.rows");
+Var AwaitRows(Tape& tape, const Var& rows, const ExchangeRef& exchange, const Tag& tag);
 
 // Makes the experts' first product, of the rows of ToExperts, and their last, which FromExperts
 // sends back, wait for and start pieces of the exchange. Changes no number.

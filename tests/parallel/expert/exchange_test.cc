@@ -131,7 +131,7 @@ TEST(ExchangePiecesTest, RowsAreUnderWayWhenToExpertsReturns) {
     while (world.rank() == 1 && !returned) world.Progress();
     const Var rows = ToExperts(tape, sorted, exchange, Reader::kAwaits);
     if (world.rank() == 0) returned = true;
-    const Var arrived = AwaitRows(tape, rows, exchange);
+    const Var arrived = AwaitRows(tape, rows, exchange, "moe.node_rows");
     // Both ranks have the same tokens. By (expert, rank, token):
     const std::vector<int64_t> tokens = world.rank() == 0 ? std::vector<int64_t>{0, 2, 0, 2, 1, 1}
                                                           : std::vector<int64_t>{1, 1, 0, 2, 0, 2};

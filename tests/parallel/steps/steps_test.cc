@@ -8,6 +8,7 @@
 
 #include "parallel/comm/local_world.h"
 #include "tests/train/run_fixture.h"
+#include "train/recompute.h"
 #include "train/trainer.h"
 #include "train/verify.h"
 
@@ -68,6 +69,54 @@ TEST(Steps, LayoutsAreFreeOfRaces) {
         });
     EXPECT_TRUE(status.ok()) << status;
   }
+}
+
+// Tags of results that some rank of the layout makes, but for decisions.
+std::set<std::string> TagsOf(const std::string& layout) {
+  RunConfig config = Config();
+  const VerifyLayout parsed = ParseLayout(layout).value();
+  config.parallel = parsed.parallel;
+  std::set<std::string> tags;
+  const absl::Status status = RunLocal(parsed.world, {}, [&](World& world) {
+    std::set<std::string> mine;
+    const TapeObserver observer{.made = [] {},
+                                .result =
+                                    [&](std::string_view tag, int, const Tensor& result) {
+                                      if (result.dtype() != DType::kI32) mine.emplace(tag);
+                                      return -1;
+                                    },
+                                .gradient = [](int, const Tensor&) {}};
+    ObserveTapes(&observer);
+    auto trainer = Trainer::Make(config, &world);
+    ASSERT_TRUE(trainer.ok()) << trainer.status();
+    ASSERT_TRUE((*trainer)->Step().ok());
+    ObserveTapes(nullptr);
+    if (world.rank() == 0) tags = std::move(mine);
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  return tags;
+}
+
+// What `train.recompute` may name is what layouts have.
+TEST(Steps, TagsOfExchangesAreRecomputable) {
+  std::set<std::string> seen;
+  for (const char* layout :
+       {"tensor=2", "context=2", "context=2,context_method=ring", "data=2,expert=2,expert_chunks=2",
+        "data=4,expert=4,two_level_exchange=true,node_size=2"}) {
+    seen.merge(TagsOf(layout));
+  }
+  const std::set<std::string> recomputable = RecomputableTags(Config());
+  seen.erase("balance.slope");  // decisions
+  for (const std::string& tag : seen) EXPECT_TRUE(recomputable.contains(tag)) << tag;
+  for (const std::string& tag : recomputable) EXPECT_TRUE(seen.contains(tag)) << tag;
+}
+
+TEST(Steps, ExchangesCanBeRecomputed) {
+  RunConfig config = Config();
+  config.parallel = ParseLayout("data=2,tensor=2,expert=4")->parallel;
+  const std::vector<uint64_t> kept = LossBits(config, 4);
+  config.train.recompute = {"gather", "moe.to_experts", "moe.from_experts", "scatter"};
+  EXPECT_EQ(LossBits(config, 4), kept);
 }
 
 }  // namespace
