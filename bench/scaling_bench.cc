@@ -79,11 +79,13 @@ struct Run {
   std::unique_ptr<Trainer> trainer;
   std::vector<double> seconds;
   double first_loss = 0, flops = 0;
+  int64_t labels = 0;  // of the last step
 
   void Step() {
     const double start = Now();
     const auto report = trainer->Step();
     CHECK(report.ok()) << report.status();
+    labels = report->step_labels;
     if (flops == 0) {  // the first warms up
       first_loss = report->loss;
       flops = report->flops;
@@ -132,8 +134,8 @@ class Bench {
   void PrintHead() const {
     std::printf("%d ranks of one thread; SGEMM of one thread %.1f GFLOP/s\n", world_.size(),
                 peak_ / 1e9);
-    std::printf("%-34s %9s %9s %8s %9s %7s  %s\n", "layout", "step", "tokens/s", "of peak",
-                "x 1 rank", "threads", "bytes sent in a step, all ranks");
+    std::printf("%-34s %9s %9s %8s %9s %9s  %s\n", "layout", "step", "tokens/s", "of peak",
+                "x 1 rank", "x threads", "bytes sent in a step by all ranks");
   }
 
   bool RunLayout(const std::string& name, const RunConfig& config) {
@@ -183,25 +185,40 @@ class Bench {
     const Run *one, *threads, *many;
   };
 
+  // "data 1.23 MB = formula, ...": the axes that send something.
+  static std::string Describe(const Traffic& sent, const Traffic& formula, bool bound) {
+    std::string text;
+    const auto add = [&](const char* axis, int64_t bytes, int64_t expected) {
+      if (bytes == 0 && expected == 0) return;
+      char mb[32];
+      std::snprintf(mb, sizeof mb, "%.3f MB", static_cast<double>(bytes) / 1e6);
+      text += StrCat(text.empty() ? "" : ", ", axis, " ", mb);
+      if (bytes != expected) text += StrCat(" (formula: ", expected, " B)");
+    };
+    add("data", sent.data, formula.data);
+    add("tensor", sent.tensor, formula.tensor);
+    add("expert", sent.expert, formula.expert);
+    add("context", sent.context, formula.context);
+    add("pipeline", sent.pipeline, formula.pipeline);
+    return text + (sent != formula ? ": NOT THE FORMULA'S" : bound ? " <= formula" : " = formula");
+  }
+
   bool Report(const std::string& name, const RunConfig& config, const choir::RunLayout& plan,
               const Runs& runs, const Traffic& sent) const {
     const Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
-    Traffic formula = StepTraffic(config, plan, model.parameters());
+    Traffic formula = StepTraffic(config, plan, model.parameters(), runs.many->labels);
     const bool bound = plan.context_method == ContextMethod::kRing && plan.degrees.context > 1;
     if (bound && sent.context <= formula.context) formula.context = sent.context;
-    const bool bytes = sent == formula;
+    const bool bytes = sent == formula;  // (of a ring the formula is a bound)
     const double off = std::abs(runs.many->first_loss / runs.one->first_loss - 1);
     const bool loss = off <= ErrorBound(DType::kF32, SumLength(config, config.parallel));
     const double step = Median(runs.many->seconds);
     const auto tokens =
         static_cast<double>(config.data.batch_sequences * config.data.sequence_length);
-    std::printf("%-34s %6.0f ms %9.0f %6.0f %% %9.2f %7.2f  %lld %s%s\n", name.c_str(), step * 1e3,
+    std::printf("%-34s %6.0f ms %9.0f %6.0f %% %9.2f %9.2f  %s%s\n", name.c_str(), step * 1e3,
                 tokens / step, 100 * runs.many->flops / step / (peak_ * world_.size()),
                 Median(runs.one->seconds) / step, Median(runs.threads->seconds) / step,
-                static_cast<long long>(sent.data + sent.tensor + sent.expert + sent.context +
-                                       sent.pipeline),
-                bytes ? (bound ? "<= formula" : "= formula") : "NOT THE FORMULA'S",
-                loss ? "" : " WRONG LOSS");
+                Describe(sent, formula, bound).c_str(), loss ? "" : ", WRONG LOSS");
     std::fflush(stdout);
     return bytes && loss;
   }

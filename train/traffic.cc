@@ -78,7 +78,7 @@ int64_t Handovers(const ScheduleSpec& schedule) {
 }  // namespace
 
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const ParameterList::Entry> parameters) {
+                    std::span<const ParameterList::Entry> parameters, int64_t labels) {
   const ModelConfig& model = config.model;
   const Degrees& d = layout.degrees;
   const Mesh mesh(d);
@@ -105,7 +105,7 @@ Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
 
   const int64_t gathers =
       8 * dense_layers + (model.moe.shared_experts > 0 ? 8 : 4) * moe_layers + 4;
-  traffic.tensor = microbatches * (d.tensor - 1) * (gathers * stream + 40 * tokens);
+  traffic.tensor = (d.tensor - 1) * (microbatches * gathers * stream + 40 * labels);
 
   const int64_t groups = model.NumKvHeads(), queries = model.heads / groups;
   const int64_t layer_passes = microbatches * model.layers;

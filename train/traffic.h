@@ -25,10 +25,11 @@ struct Traffic {
 // By formula, in fast mode and without recomputation. Exact, but `expert` takes it that every
 // expert gets as many tokens, and `context` with ring that every token is seen by all later parts:
 // an upper bound. Not counted: balance losses (which Sorted takes for `data`) and what all ranks
-// agree on. `parameters` are those of the whole model on one rank, `config` is resolved. Not for
-// exchanges over nodes, nor for ZeRO 3 with a pipeline (CHECKed).
+// agree on. `parameters` are those of the whole model on one rank, `config` is resolved, `labels`
+// are those of the step (padding has no loss). Not for exchanges over nodes, nor for ZeRO 3 with a
+// pipeline (CHECKed).
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const ParameterList::Entry> parameters);
+                    std::span<const ParameterList::Entry> parameters, int64_t labels);
 
 // What one rank has sent so far (World::Counts), sorted in the same way.
 Traffic Sorted(const std::vector<CommCount>& counts);

@@ -51,14 +51,19 @@ TEST(Steps, TwoHundredRepeatsGiveTheSameBits) {
 }
 
 TEST(Steps, LayoutsAreFreeOfRaces) {
-  std::vector<VerifyLayout> layouts;
-  for (const char* text :
-       {"data=2,shard=2,tensor=2,pipeline=2,expert=4", "data=2,context=2,pipeline=2",
-        "tensor=2,context=2,expert=2,expert_tensor=2", "pipeline=2,schedule=zero_bubble",
-        "data=4,shard=2,expert=4"}) {
-    layouts.push_back(ParseLayout(text).value());
-  }
+  const std::vector<const char*> both = {
+      "data=2,shard=2,tensor=2,pipeline=2,expert=4,expert_chunks=2", "data=2,context=2,pipeline=2",
+      "tensor=2,context=2,expert=2,expert_tensor=2", "pipeline=2,schedule=zero_bubble",
+      "data=4,shard=2,expert=4,zero=3"};
+  const std::vector<const char*> fast_only = {
+      "data=2,context=2,context_method=ring,expert=4",
+      "data=4,expert=4,two_level_exchange=true,node_size=2,capacity_factor=0.8"};
   for (const Numerics numerics : {Numerics::kFast, Numerics::kInvariant}) {
+    std::vector<VerifyLayout> layouts;
+    for (const char* text : both) layouts.push_back(ParseLayout(text).value());
+    if (numerics == Numerics::kFast) {
+      for (const char* text : fast_only) layouts.push_back(ParseLayout(text).value());
+    }
     VerifyOptions options;
     options.numerics = numerics;
     options.steps = 1;

@@ -20,6 +20,7 @@ RunConfig Config() {
   auto config = LoadConfigFile<RunConfig>(
       train_test::ConfigPath("moe-tiny"),
       {"--data.path=" + train_test::TinyData(), "--train.microbatch_sequences=1",
+       "--data.sequence_length=128", "--data.batch_sequences=8", "--data.packing.open_bins=1",
        "--model.moe.experts=4", "--model.moe.top_k=4", "--model.moe.sequence_loss=0"});
   EXPECT_TRUE(config.ok()) << config.status();
   return *config;
@@ -37,14 +38,17 @@ TEST_P(TrafficTest, IsThatOfTheFormula) {
 
   std::mutex mutex;
   Traffic sent;
+  int64_t labels = 0;
   const absl::Status status = RunLocal(layout->world, {}, [&](World& world) {
     auto trainer = Trainer::Make(config, &world);
     ASSERT_TRUE(trainer.ok()) << trainer.status();
     ASSERT_TRUE((*trainer)->Step().ok());
     const Traffic before = Sorted(world.Counts());
-    ASSERT_TRUE((*trainer)->Step().ok());
+    const auto report = (*trainer)->Step();
+    ASSERT_TRUE(report.ok()) << report.status();
     const Traffic after = Sorted(world.Counts());
     const std::lock_guard lock(mutex);
+    labels = report->step_labels;
     for (auto axis : {&Traffic::data, &Traffic::tensor, &Traffic::expert, &Traffic::context,
                       &Traffic::pipeline}) {
       sent.*axis += after.*axis - before.*axis;
@@ -52,7 +56,7 @@ TEST_P(TrafficTest, IsThatOfTheFormula) {
   });
   ASSERT_TRUE(status.ok()) << status;
   const Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
-  const Traffic formula = StepTraffic(config, *plan, model.parameters());
+  const Traffic formula = StepTraffic(config, *plan, model.parameters(), labels);
   EXPECT_EQ(sent.data, formula.data);
   EXPECT_EQ(sent.tensor, formula.tensor);
   EXPECT_EQ(sent.expert, formula.expert);
