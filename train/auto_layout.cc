@@ -110,6 +110,7 @@ absl::StatusOr<RunConfig> WithChosenLayout(const RunConfig& config, World* world
   chosen.parallel = WithDegrees(config.parallel, degrees);
   chosen.parallel.auto_layout = false;
   chosen.parallel.rank_memory_gib.reset();
+  if (!chosen.parallel.two_level_exchange) chosen.parallel.node_size.reset();
   return chosen;
 }
 

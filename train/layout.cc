@@ -86,7 +86,8 @@ absl::StatusOr<ExchangeOptions> PlanExchanges(const RunConfig& config, const Deg
     RETURN_IF_ERROR(CheckNodes(config, d, size));
     if (d.expert * d.expert_tensor > size) options.node_size = size;  // else it lies inside of one
   } else if (p.node_size) {
-    return Refuse("parallel.node_size: only two_level_exchange depends on nodes; use auto");
+    return Refuse(
+        "parallel.node_size: only two_level_exchange and auto_layout depend on nodes; use auto");
   }
   return options;
 }

@@ -77,7 +77,7 @@ TEST(ExchangeLayoutTest, Nodes) {
   EXPECT_THAT(Refusal("data=8,expert=2,expert_tensor=4,node_size=2," + two),
               HasSubstr("the expert_tensor 4 ranks of an expert must share a node"));
   EXPECT_THAT(Refusal("data=8,expert=8,node_size=4"),
-              HasSubstr("parallel.node_size: only two_level_exchange depends on nodes"));
+              HasSubstr("parallel.node_size: only two_level_exchange and auto_layout depend on"));
 }
 
 TEST(ExchangeLayoutTest, CapacityIsForExperts) {

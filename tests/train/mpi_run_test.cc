@@ -127,7 +127,8 @@ TEST(MpiRunTest, AutoLayoutFollowsTheMemoryOfARank) {
     return Process(OnRanks(2, TrainArgs("moe-tiny", run, parallel))).Wait();
   };
   const auto with_gib = [](const std::string& gib) {
-    return Strings{"--parallel.auto_layout=true", "--parallel.rank_memory_gib=" + gib};
+    return Strings{"--parallel.auto_layout=true", "--parallel.rank_memory_gib=" + gib,
+                   "--parallel.node_size=2"};
   };
   const std::string roomy = FreshPath("roomy"), tight = FreshPath("tight"),
                     none = FreshPath("none");
