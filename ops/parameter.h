@@ -6,6 +6,7 @@
 #include <string>
 
 #include "ops/grad_tree.h"
+#include "ops/matmul_format.h"
 #include "tensor/tensor.h"
 
 namespace choir {
@@ -25,6 +26,7 @@ struct Parameter {
   std::shared_ptr<ShardedValue> sharded;  // null: `value` is always here
   // Same shape; backward adds into it. Where it is undefined, the first to add makes it.
   Tensor grad;
+  MatmulPrecision matmul;  // of the products with it
   // `numerics: invariant`: backward adds here instead, leaf by leaf. Null otherwise.
   std::shared_ptr<GradTree> tree;
 
