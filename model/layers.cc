@@ -31,14 +31,16 @@ void ParameterList::Make(Parameter& parameter, const std::string& name, Placemen
       LocalSlice(placement.shape, placement.layout, place->mesh(), place->rank()).count;
   TensorOptions of_kind = options;
   of_kind.category = MemoryCategory::kParameters;
+  if (stored) of_kind.dtype = stored(name, placement.shape);
   const ParameterStorage kept = storage ? storage(placement) : ParameterStorage::kWhole;
   if (kept == ParameterStorage::kShardsOnly) {
     parameter.sharded = std::make_shared<ShardedValue>(ShardedValue{shape, of_kind, {}, {}});
   } else {
     parameter.value = Tensor::Empty(shape, of_kind);
   }
-  of_kind.category = MemoryCategory::kGradients;
-  if (kept == ParameterStorage::kWhole) parameter.grad = Tensor::Zeros(shape, of_kind);
+  if (kept == ParameterStorage::kWhole) {
+    parameter.grad = Tensor::Zeros(shape, parameter.options(MemoryCategory::kGradients));
+  }
   entries.push_back({&parameter, init, std::move(placement), {unit}});
 }
 
@@ -94,7 +96,8 @@ Var Attention::Forward(Tape& tape, const Var& x, const BlockInput& input, KvCach
   Var prepared = Prepare(tape, x, input);
   Var mixed;
   if (cache != nullptr) {
-    mixed = tape.Input(CachedAttention(prepared.tensor(), *cache, scale));
+    mixed = tape.Input(
+        tape.Rounded("attention", CachedAttention(prepared.tensor(), *cache, scale)));
   } else {
     mixed = ContextAttention(tape, prepared, {input.boundaries, scale, &input.tokens}, *place);
   }

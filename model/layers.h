@@ -57,6 +57,8 @@ struct ParameterList {
   const Place* place = nullptr;
   int unit = 0;                                               // of what is made
   std::function<ParameterStorage(const Placement&)> storage;  // null: whole
+  // Of values as they are kept, by name; null: that of `options`.
+  std::function<DType(const std::string& name, const Shape& whole)> stored;
 
   // Allocates this rank's part of a parameter of `placement.shape`, as far as `storage` says.
   void Make(Parameter& parameter, const std::string& name, Placement placement, ParameterInit init);

@@ -42,7 +42,13 @@ void Draw(const ParameterList::Entry& entry, const Place& place, const CounterRa
 void DrawInitial(const ParameterList::Entry& entry, const Place& place, uint64_t seed,
                  int64_t begin, const Tensor& out) {
   const CounterRandom random(seed, "init/" + entry.parameter->name);
-  DispatchFloat(out.dtype(), [&]<class T>() { Draw<T>(entry, place, random, begin, out); });
+  const DType wide = ComputeDType(out.dtype());
+  Tensor drawn = out;
+  if (wide != out.dtype()) {
+    drawn = Tensor::Empty(out.shape(), {wide, out.device(), MemoryCategory::kWorkspace});
+  }
+  DispatchFloat(wide, [&]<class T>() { Draw<T>(entry, place, random, begin, drawn); });
+  if (wide != out.dtype()) ConvertInto(out, drawn);
 }
 
 Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
@@ -56,6 +62,7 @@ Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
   list_.options = options;
   list_.place = part_.place;
   list_.storage = part_.storage;
+  list_.stored = part_.stored;
   blocks_.resize(static_cast<size_t>(config.layers));
   const Placement table{{vocab_size, config.hidden}, Layout::Split(0, Axis::kTensor)};
   if (part_.mine.front() == 0) {
@@ -98,6 +105,15 @@ void Transformer::MakeBlock(int layer) {
   } else {
     block.dense.emplace().Make(list_, prefix + "ffn.", config_, config_.ffn);
   }
+}
+
+void Transformer::SetMatmulPrecision(
+    const std::function<MatmulPrecision(const std::string& name, const Shape& whole)>& precision) {
+  for (const ParameterList::Entry& entry : list_.entries) {
+    entry.parameter->matmul = precision(entry.parameter->name, entry.placement.shape);
+  }
+  // A tied head of its own is no entry where the embedding is here too.
+  if (tied_head() != nullptr && embedding_) head_->matmul = embedding_->matmul;
 }
 
 void Transformer::Initialize(uint64_t seed) {
@@ -183,6 +199,7 @@ void Transformer::AddHead(Tape& tape, Residual& residual, const ModelInput& inpu
 StageOutput Transformer::RunStage(Tape& tape, int stage, const Var& hidden, const ModelInput& input,
                                   double label_scale) {
   tape.SetNumerics(place().numerics());
+  tape.SetRounding(activations_);
   const bool last = stage == num_stages() - 1;
   StageOutput output;
   {
@@ -217,6 +234,7 @@ ModelLoss Transformer::Loss(Tape& tape, const ModelInput& input, double label_sc
 }
 
 Var Transformer::Hidden(Tape& tape, const ModelInput& input, std::vector<RoutingReport>* routing) {
+  tape.SetRounding(activations_);
   Residual residual = Embed(tape, input);
   RunLayers(tape, {0, config_.layers}, residual, input, routing, nullptr);
   return Normed(tape, residual, *final_norm_);
@@ -225,6 +243,7 @@ Var Transformer::Hidden(Tape& tape, const ModelInput& input, std::vector<Routing
 Tensor Transformer::Logits(const ModelInput& input, std::vector<KvCache>* caches) {
   CHECK(place().mesh().size() == 1) << "logits are for one rank";
   Tape tape(/*recording=*/false);
+  tape.SetRounding(activations_);
   Residual residual = Embed(tape, input);
   RunLayers(tape, {0, config_.layers}, residual, input, nullptr, caches);
   return choir::Logits(Normed(tape, residual, *final_norm_).tensor(), head());

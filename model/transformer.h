@@ -47,7 +47,9 @@ class Transformer {
     std::vector<StageLayers> stages;  // of the whole model
     std::vector<int> mine;
     // What is allocated of each parameter; null: value and gradient.
-    std::function<ParameterStorage(const Placement&)> storage;
+    std::function<ParameterStorage(const Placement&)> storage = nullptr;
+    // How values are kept (ParameterList::stored); null: in the dtype of the options.
+    std::function<DType(const std::string& name, const Shape& whole)> stored = nullptr;
   };
   Transformer(const ModelConfig& config, int64_t vocab_size, const TensorOptions& options,
               Part part);
@@ -100,6 +102,11 @@ class Transformer {
   // Stages of this rank.
   std::span<const int> stages() const { return part_.mine; }
   const Place& place() const { return *part_.place; }
+  // Sets what every parameter's products round their operands to, by name and whole shape.
+  void SetMatmulPrecision(
+      const std::function<MatmulPrecision(const std::string& name, const Shape& whole)>& precision);
+  // What results inside of blocks are rounded to (Tape::SetRounding); kF32, as at first: nothing.
+  void SetActivationFormat(DType format) { activations_ = format; }
 
  private:
   struct Block {
@@ -130,6 +137,7 @@ class Transformer {
   std::optional<Parameter> final_norm_;         // [C]
   std::optional<Parameter> head_;               // [V, C]; none: the embedding serves
   std::vector<MixtureOfExperts*> experts_;
+  DType activations_ = DType::kF32;
 };
 
 // Draws elements [begin, begin + out.NumElements()) of this rank's part of a parameter, flattened.

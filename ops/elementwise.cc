@@ -159,6 +159,20 @@ void ConvertInto(const Tensor& to, const Tensor& from) {
   });
 }
 
+void RoundInPlace(const Tensor& x, DType format) {
+  CHECK(x.dtype() == DType::kF32) << x.dtype();
+  Launch(x.device(), "round", [&] {
+    DispatchStorage(format, [&]<class To>() {
+      float* p = x.data<float>();
+      ParallelRanges(x.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          p[i] = static_cast<float>(ToFloatValue(FromValue<To>(p[i])));
+        }
+      });
+    });
+  });
+}
+
 double ScalarValue(const Tensor& x) {
   CHECK(x.NumElements() == 1);
   if (x.device() == Device::kMeta) return 0;

@@ -24,6 +24,9 @@ ExactSum ExactSumOfSquares(const Tensor& x);
 bool AllFinite(const Tensor& x);
 // Copies between float dtypes (f64, f32, bf16, f16), rounding to nearest even.
 void ConvertInto(const Tensor& to, const Tensor& from);
+// Rounds F32 elements to what `format` (kBF16, kF16) can hold, to nearest even; overflow becomes
+// infinity.
+void RoundInPlace(const Tensor& x, DType format);
 // Value of a one-element float tensor; 0 on meta.
 double ScalarValue(const Tensor& x);
 // A one-element tensor.

@@ -20,6 +20,9 @@ struct ShardedValue {
   std::function<void()> gather;  // defines `whole`; blocks
 };
 
+// What a value stored as `storage` is computed in: F32 for 16-bit formats.
+DType ComputeDType(DType storage);
+
 struct Parameter {
   std::string name;  // "layers.3.attention.qkv"; keys initialisation, checkpoints and policies
   Tensor value;      // undefined where it is sharded
@@ -36,19 +39,15 @@ struct Parameter {
   // has been added.
   std::function<void(Parameter&)> on_ready;
 
-  // Where ops read the value. Gathers it if need be (a collective: all ranks that share the shards
-  // read in one order); it may be dropped again as soon as the returned handle is gone.
-  Tensor Value() const {
-    if (sharded == nullptr) return value;
-    if (!sharded->whole.defined()) sharded->gather();
-    return sharded->whole;
-  }
+  // Where ops read the value, in the dtype that they compute in: a copy where a narrower one is
+  // stored. Gathers it if need be (a collective: all ranks that share the shards read in one
+  // order); it may be dropped again as soon as the returned handle is gone.
+  Tensor Value() const;
+  // The same as it is stored.
+  Tensor Stored() const;
   const Shape& shape() const { return sharded == nullptr ? value.shape() : sharded->shape; }
-  TensorOptions options(MemoryCategory category) const {
-    TensorOptions options = sharded == nullptr ? value.options() : sharded->options;
-    options.category = category;
-    return options;
-  }
+  // Of what is computed with the value, gradients say.
+  TensorOptions options(MemoryCategory category) const;
 };
 
 }  // namespace choir

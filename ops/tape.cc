@@ -1,5 +1,7 @@
 #include "ops/tape.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "ops/elementwise.h"
@@ -12,6 +14,13 @@ thread_local const TapeObserver* observer_of_thread = nullptr;
 }  // namespace
 
 void ObserveTapes(const TapeObserver* observer) { observer_of_thread = observer; }
+
+bool IsActivation(std::string_view tag) {
+  constexpr std::string_view kTags[] = {"norm",        "attention.qkv", "qkv.rotary",
+                                        "attention",   "ffn.gate_up",   "swiglu",
+                                        "moe.gate_up", "moe.swiglu"};
+  return std::find(std::begin(kTags), std::end(kTags), tag) != std::end(kTags);
+}
 
 namespace internal {
 
@@ -161,8 +170,26 @@ Var Tape::Compute(const Tag& tag, Kernel kernel) {
                            }))[0]);
 }
 
+Tensor Tape::Rounded(const Tag& tag, Tensor result) const {
+  if (rounding_ == DType::kF32 || !IsActivation(tag.name)) return result;
+  RoundInPlace(result, rounding_);
+  return result;
+}
+
+Tape::MultiKernel Tape::WithRounding(std::initializer_list<Tag> tags, MultiKernel kernel) const {
+  if (rounding_ == DType::kF32) return kernel;
+  return [rounding = rounding_, names = std::vector<Tag>(tags), kernel = std::move(kernel)] {
+    std::vector<Tensor> results = kernel();
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (IsActivation(names[i].name)) RoundInPlace(results[i], rounding);
+    }
+    return results;
+  };
+}
+
 std::vector<Var> Tape::Compute(std::initializer_list<Tag> tags, MultiKernel kernel) {
   if (poll_) poll_();
+  kernel = WithRounding(tags, std::move(kernel));
   std::vector<Tensor> results = kernel();
   CHECK(results.size() == tags.size());
   std::vector<Var> vars;

@@ -47,6 +47,10 @@ struct Tag {
   bool decision;
 };
 
+// Results that activation formats are about. Others are sums that go on (the residual stream, parts
+// that ranks add up), or decide things (routing, losses): those stay F32.
+bool IsActivation(std::string_view tag);
+
 // True for results to drop after the forward pass and compute again when backward needs them.
 using RecomputePolicy = std::function<bool(std::string_view tag, int layer)>;
 
@@ -191,6 +195,12 @@ class Tape {
   void SetRows(std::shared_ptr<const RowLeaves> rows) { rows_ = std::move(rows); }
   const std::shared_ptr<const RowLeaves>& rows() const { return rows_; }
 
+  // What results made from now on are rounded to, in place of F32: those of norms, of projections
+  // that no rank has a part of only, of activations and attention (IsActivation). kF32: nothing.
+  void SetRounding(DType format) { rounding_ = format; }
+  // What Compute does to a result. Takes over `result`.
+  Tensor Rounded(const Tag& tag, Tensor result) const;
+
   // The model's parameters are used in units, one after another (blocks, say). `SetUnit` says which
   // unit the ops made from now on belong to; the hook is told before they run, and again before
   // their gradients are computed. A recomputed result may read other units in between.
@@ -218,11 +228,13 @@ class Tape {
   };
   void ShowGradients(const Node& node) const;
   bool Recomputes(const Tag& tag) const;
+  MultiKernel WithRounding(std::initializer_list<Tag> tags, MultiKernel kernel) const;
 
   bool recording_;
   const TapeObserver* observer_;
   int layer_ = -1;
   Numerics numerics_ = Numerics::kFast;
+  DType rounding_ = DType::kF32;
   std::shared_ptr<const RowLeaves> rows_;
   std::function<void()> poll_;
   UnitHook unit_hook_;
