@@ -5,6 +5,10 @@
 #include <numbers>
 #include <string>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "base/check.h"
 #include "base/hash.h"
 
@@ -19,6 +23,25 @@ constexpr uint32_t kMultiplierA = 0xD2511F53, kMultiplierB = 0xCD9E8D57;
 constexpr uint32_t kWeylA = 0x9E3779B9, kWeylB = 0xBB67AE85;
 
 uint64_t Join(uint32_t low, uint32_t high) { return low | (uint64_t{high} << 32); }
+
+// Numbers of 64 bits in one register.
+#if defined(__AVX512F__)
+constexpr size_t kWords = 8;
+#else
+constexpr size_t kWords = 4;
+#endif
+typedef uint64_t Words __attribute__((vector_size(kWords * sizeof(uint64_t))));
+
+// The lower halves of x times y. Intrinsics, because the compiler multiplies all 64 bits.
+inline Words LowProduct(const Words& x, uint32_t y) {
+#if defined(__AVX512F__)
+  return (Words)_mm512_maskz_mul_epu32(0xff, (__m512i)x, _mm512_set1_epi64(y));
+#elif defined(__AVX2__)
+  return (Words)_mm256_mul_epu32((__m256i)x, _mm256_set1_epi64x(y));
+#else
+  return (x & 0xffffffff) * uint64_t{y};
+#endif
+}
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection in which every input bit
 // reaches every output bit.
@@ -56,27 +79,34 @@ std::array<uint32_t, 4> CounterRandom::Block(uint64_t index) const {
 }
 
 void CounterRandom::Blocks(uint64_t first, PhiloxBlocks& blocks) const {
-  // Arrays, one element for each block: the compiler makes vectors of them.
-  std::array<std::array<uint32_t, kBlockRun>, 4>& c = blocks.word;
-  for (int i = 0; i < kBlockRun; ++i) {
-    const uint64_t index = first + static_cast<uint64_t>(i);
-    c[0][i] = static_cast<uint32_t>(index);
-    c[1][i] = static_cast<uint32_t>(index >> 32);
-    c[2][i] = static_cast<uint32_t>(step_);
-    c[3][i] = static_cast<uint32_t>(step_ >> 32);
+  constexpr size_t kVectors = kBlockRun / kWords;
+  // Each word in the lower half of 64 bits, so that products need no shuffles. The vectors stay in
+  // registers over all rounds, and their chains overlap.
+  Words c[kVectors][4];
+  for (size_t v = 0; v < kVectors; ++v) {
+    for (size_t i = 0; i < kWords; ++i) c[v][0][i] = first + v * kWords + i;
+    c[v][1] = c[v][0] >> 32;
+    c[v][2] = Words{} + step_;
+    c[v][3] = c[v][2] >> 32;
   }
   std::array<uint32_t, 2> key = key_;
   for (int round = 0; round < kRounds; ++round) {
-    for (int i = 0; i < kBlockRun; ++i) {
-      const uint64_t a = uint64_t{kMultiplierA} * c[0][i];
-      const uint64_t b = uint64_t{kMultiplierB} * c[2][i];
-      c[0][i] = static_cast<uint32_t>(b >> 32) ^ c[1][i] ^ key[0];
-      c[1][i] = static_cast<uint32_t>(b);
-      c[2][i] = static_cast<uint32_t>(a >> 32) ^ c[3][i] ^ key[1];
-      c[3][i] = static_cast<uint32_t>(a);
+    for (Words(&w)[4] : c) {
+      const Words a = LowProduct(w[0], kMultiplierA), b = LowProduct(w[2], kMultiplierB);
+      w[0] = (b >> 32) ^ w[1] ^ key[0];
+      w[1] = b;  // the upper half is left as it is: only LowProduct and the end look at it
+      w[2] = (a >> 32) ^ w[3] ^ key[1];
+      w[3] = a;
     }
     key[0] += kWeylA;
     key[1] += kWeylB;
+  }
+  for (size_t v = 0; v < kVectors; ++v) {
+    for (size_t w = 0; w < 4; ++w) {
+      for (size_t i = 0; i < kWords; ++i) {
+        blocks.word[w][v * kWords + i] = static_cast<uint32_t>(c[v][w][i]);
+      }
+    }
   }
 }
 
