@@ -49,6 +49,7 @@ constexpr std::array<std::string_view, static_cast<size_t>(Fault::kCount)> kName
     "no gradient for weights of other nodes",
     "stage takes another microbatch",
     "initial values by local index",
+    "infinite gradient on one rank",
 };
 static_assert(!kNames.back().empty());
 

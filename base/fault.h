@@ -65,6 +65,8 @@ enum class Fault : int {
   // Pipeline and start.
   kWrongMicrobatch,   // a stage takes another microbatch's tensor
   kInitByLocalIndex,  // initial values depend on where a tensor is cut
+  // What a run must survive (not for verify).
+  kGradientOverflows,  // an element of a gradient is infinite on one rank
   kCount
 };
 

@@ -11,6 +11,7 @@
 #include "model/config.h"
 #include "ops/numerics.h"
 #include "optim/config.h"
+#include "optim/precision_config.h"
 #include "parallel/mesh/degrees.h"
 
 namespace choir {
@@ -89,6 +90,7 @@ struct RunConfig {
   ModelConfig model;
   DataConfig data;
   OptimConfig optim;
+  PrecisionConfig precision;
   CheckpointSection checkpoint;
   ParallelConfig parallel;
 
@@ -100,6 +102,7 @@ struct RunConfig {
     v("model", model, "what is trained");
     v("data", data, "on what");
     v("optim", optim, "by which rule");
+    v("precision", precision, "in which formats");
     v("checkpoint", checkpoint, "when it is saved");
     v("parallel", parallel, "on how many ranks");
   }

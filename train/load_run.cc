@@ -5,7 +5,9 @@
 #include "base/strings.h"
 #include "checkpoint/checkpoint_list.h"
 #include "checkpoint/load.h"
+#include "ops/elementwise.h"
 #include "train/config.h"
+#include "train/model_precision.h"
 
 namespace choir {
 
@@ -24,6 +26,7 @@ absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
   run.step = checkpoint.manifest.step;
   run.model = std::make_unique<Transformer>(config.model, *config.model.vocab_size,
                                             TensorOptions{DType::kF32, Device::kCpu});
+  ApplyPrecision(config, *run.model);
   std::vector<NamedTensor> tensors;
   for (const auto& entry : run.model->parameters()) {
     tensors.push_back({"model/" + entry.parameter->name, entry.parameter->value});
@@ -32,6 +35,11 @@ absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
     if (moe->bias.defined()) tensors.push_back({"model/" + moe->router.name + "_bias", moe->bias});
   }
   RETURN_IF_ERROR(LoadTensors(checkpoint, tensors, {.strict = false}));
+  // Checkpoints hold the masters; the model computed with what they are rounded to.
+  for (const auto& entry : run.model->parameters()) {
+    const DType stored = StoredDType(config, entry.parameter->name, entry.placement.shape);
+    if (stored != DType::kF32) RoundInPlace(entry.parameter->value, stored);
+  }
   ASSIGN_OR_RETURN(run.tokenizer, OpenTokenizer(path + "/tokenizer.model"));
   return run;
 }

@@ -143,7 +143,7 @@ Tensor Microbatches::Backward(int stage, int microbatch, Tensor output_grad, boo
   }
   if (pass.output.total.defined()) {
     starts.push_back(pass.output.total);
-    seeds.push_back(ScalarTensor(1, pass.output.total.tensor().options()));
+    seeds.push_back(ScalarTensor(loss_scale, pass.output.total.tensor().options()));
   }
   pass.output = StageOutput();
   if (defer_weights) pass.tape->DeferWeightGrads(&pass.weights);

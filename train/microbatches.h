@@ -69,6 +69,8 @@ class Microbatches : public StageWork {
   std::function<void()> on_weight_grads;
   // Of experts (parallel/expert/capacity.h); none drops.
   std::optional<double> capacity_factor;
+  // Factor on the loss that gradients are of (optim/loss_scale.h).
+  double loss_scale = 1;
   // Called between kernels.
   std::function<void()> poll;
 

@@ -51,6 +51,11 @@ JsonLine StepMetrics(const StepReport& report, const StepTiming& timing,
       .Add("data_wait_s", report.data_wait_s)
       .Add("padding", report.padding)
       .Add("memory", MemoryMetrics());
+  if (report.loss_scale != 1) {
+    line.Add("loss_scale", report.loss_scale)
+        .Add("skipped", report.skipped)
+        .Add("skipped_steps", report.skipped_steps);
+  }
   if (!report.expert_load.empty()) {
     const double sum = std::accumulate(report.expert_load.begin(), report.expert_load.end(), 0.0);
     line.Add("expert_load_max",

@@ -15,6 +15,7 @@
 #include "optim/schedule.h"
 #include "train/agreement.h"
 #include "train/auto_layout.h"
+#include "train/model_precision.h"
 #include "train/recompute.h"
 
 namespace choir {
@@ -78,7 +79,9 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
       weights_(place_, ShardedWeights(), Transformer::kEmbeddingUnit),
       optimizer_(config.optim, Targets()),
       microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
-      flops_(CountFlops(config.model, *config.model.vocab_size)) {
+      flops_(CountFlops(config.model, *config.model.vocab_size)),
+      loss_scale_(StartLossScale(config.precision)) {
+  ApplyPrecision(config_, model_);
   microbatches_.on_tape = [this](Tape& tape, int stage) { Serve(tape, stage); };
   microbatches_.on_weight_grads = [this] { gradients_->EndPass(); };
   microbatches_.capacity_factor = config.parallel.capacity_factor;
@@ -165,10 +168,15 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
                                         ? config_.model.layers - config_.model.moe.dense_layers
                                         : 0),
                 config_.model.moe.experts);
+  microbatches_.loss_scale = loss_scale_.scale;
   RunMicrobatches(*batch, sums);
   StepReport report = Report(*batch, sums);
+  report.loss_scale = loss_scale_.scale;
   report.data_wait_s = loader_->seconds_waited() - waited_before;
-  report.grad_norm = GradNorm();
+  if (place_.rank() == 1 && Injected(Fault::kGradientOverflows)) {
+    gradients_->shards().back().grad.data<float>()[0] = std::numeric_limits<float>::infinity();
+  }
+  report.grad_norm = GradNorm() / loss_scale_.scale;
   expert_tokens_ = std::move(sums.expert_tokens);
   return report;
 }
@@ -254,17 +262,37 @@ double Trainer::GradNorm() const {
 }
 
 absl::Status Trainer::Update(StepReport& report) {
+  const bool overflowed = !std::isfinite(report.grad_norm);
+  if (overflowed && MaySkip(config_.precision, loss_scale_)) {
+    SkipUpdate(report);
+    return absl::OkStatus();
+  }
   RETURN_IF_ERROR(CheckFinite(report.grad_norm));
   report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
   weights_.Release();
-  optimizer_.Step(report.lr, ClipScale(report.grad_norm, config_.optim.clip_norm));
+  optimizer_.Step(report.lr,
+                  ClipScale(report.grad_norm, config_.optim.clip_norm) / loss_scale_.scale);
   gradients_->GatherValues();
   for (MixtureOfExperts* moe : model_.experts()) {
     moe->UpdateBias(expert_tokens_[static_cast<size_t>(model_.expert_layer(moe->layer))]);
   }
+  EndStep(report, /*overflowed=*/false);
+  return absl::OkStatus();
+}
+
+// All ranks have the same norm, so all skip.
+void Trainer::SkipUpdate(StepReport& report) {
+  LogWarning(
+      StrCat("the gradient overflowed at loss scale ", loss_scale_.scale, "; the step is skipped"));
+  report.skipped = true;
+  EndStep(report, /*overflowed=*/true);
+}
+
+void Trainer::EndStep(StepReport& report, bool overflowed) {
+  loss_scale_ = NextLossScale(config_.precision, loss_scale_, overflowed);
+  report.skipped_steps = loss_scale_.skipped;
   report.step = ++step_;
   report.tokens = tokens_ += report.step_labels;
-  return absl::OkStatus();
 }
 
 absl::Status Trainer::CheckFinite(double grad_norm) const {

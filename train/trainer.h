@@ -16,6 +16,7 @@
 #include "model/counts.h"
 #include "model/transformer.h"
 #include "optim/adamw.h"
+#include "optim/loss_scale.h"
 #include "parallel/assemble.h"
 #include "parallel/zero/gradient_sum.h"
 #include "parallel/zero/weight_store.h"
@@ -27,12 +28,15 @@ namespace choir {
 
 // What one step reports. Loss and gradient norm are of the whole global batch.
 struct StepReport {
-  int64_t step = 0;         // counts from 1
-  int64_t tokens = 0;       // labels trained on since the start of the run
-  int64_t step_labels = 0;  // of this step
-  double loss = 0;          // nats per label
-  double balance_loss = 0;  // sum of the router's losses
-  double grad_norm = 0;     // before clipping
+  int64_t step = 0;           // counts from 1
+  int64_t tokens = 0;         // labels trained on since the start of the run
+  int64_t step_labels = 0;    // of this step
+  double loss = 0;            // nats per label
+  double balance_loss = 0;    // sum of the router's losses
+  double grad_norm = 0;       // before clipping, of the unscaled loss
+  double loss_scale = 1;      // of this step
+  bool skipped = false;       // the gradient overflowed: nothing was updated
+  int64_t skipped_steps = 0;  // since the start of the run
   double lr = 0;
   double flops = 0;        // of this step's products
   double data_wait_s = 0;  // waited for the loader
@@ -56,7 +60,8 @@ class Trainer {
   // All of the following are called by all ranks together.
 
   // One optimizer update. OutOfRange if the gradient is not finite: names step, rank and parameter,
-  // and leaves weights and moments as they were.
+  // and leaves weights and moments as they were. With loss scaling such a step is skipped: it
+  // counts, its data is consumed, and it changes the scale only.
   absl::StatusOr<StepReport> Step();
   // The parts of Step: gradients of the next batch, whole in gradients().shards(); then the update.
   absl::StatusOr<StepReport> ComputeGradients();
@@ -112,8 +117,11 @@ class Trainer {
   void RunMicrobatches(const Batch& batch, StepSums& sums);
   void AddTiedGradients();
   double GradNorm() const;
+  void SkipUpdate(StepReport& report);
+  void EndStep(StepReport& report, bool overflowed);
   absl::Status CheckFinite(double grad_norm) const;
   StepReport Report(const Batch& batch, const StepSums& sums) const;
+  void RestoreLossScale(const nlohmann::json& state);
   void RestoreTiedHead(const StateTensor& t, const Tensor& whole);
   bool ValueInShards(const ModelEntry& entry) const;
   StateTensor Spread(const ModelEntry& entry, const std::string& name, bool sharded) const;
@@ -133,6 +141,7 @@ class Trainer {
   std::vector<std::vector<int64_t>> expert_tokens_;  // of the last step, by layer with experts
   int64_t step_ = 0;
   int64_t tokens_ = 0;
+  LossScale loss_scale_;
 };
 
 // Fills what the config leaves to the data: the vocabulary. FailedPrecondition if a given

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "checkpoint/load.h"
+#include "optim/precision.h"
 #include "train/agreement.h"
 #include "train/trainer.h"
 
@@ -97,6 +98,9 @@ CheckpointContents Trainer::SaveState() const {
   contents.state = {{"step", step_},
                     {"tokens", tokens_},
                     {"optimizer_step", optimizer_.step()},
+                    {"loss_scale", loss_scale_.scale},
+                    {"loss_scale_good_steps", loss_scale_.good_steps},
+                    {"skipped_steps", loss_scale_.skipped},
                     {"data_digest", ToHex(loader_->digest())}};
   contents.blobs["data"] = loader_->SaveState();
   return contents;
@@ -132,7 +136,20 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
   step_ = state["step"].get<int64_t>();
   tokens_ = state["tokens"].get<int64_t>();
   optimizer_.set_step(state["optimizer_step"].get<int64_t>());
+  RestoreLossScale(state);
   return absl::OkStatus();
+}
+
+// A run that scaled no loss before starts as the config says; one that no longer does keeps none.
+void Trainer::RestoreLossScale(const nlohmann::json& state) {
+  const auto number = [&state](const char* key, double otherwise) {
+    return state.contains(key) && state[key].is_number() ? state[key].get<double>() : otherwise;
+  };
+  loss_scale_.skipped = static_cast<int64_t>(number("skipped_steps", 0));
+  const double scale = number("loss_scale", 1);
+  if (!ScalesLoss(config_.precision) || scale == 1) return;
+  loss_scale_.scale = scale;
+  loss_scale_.good_steps = static_cast<int64_t>(number("loss_scale_good_steps", 0));
 }
 
 void Trainer::SetState(const std::function<Tensor(const std::string& name)>& whole) {

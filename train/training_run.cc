@@ -15,6 +15,7 @@
 #include "train/exit_code.h"
 #include "train/gemm_peak.h"
 #include "train/metrics_file.h"
+#include "train/model_precision.h"
 #include "train/progress.h"
 #include "train/run_directory.h"
 #include "train/step_metrics.h"
@@ -215,6 +216,7 @@ void TrainingRun::PrintStart() const {
                 trainer_->loader().languages().size(), gemm_peak_ / 1e9);
   std::printf("%s\n", text);
   if (world_ != nullptr) std::printf("%s\n", Describe(trainer_->layout()).c_str());
+  std::printf("%s\n", DescribePrecision(config).c_str());
   if (trainer_->step() > 0)
     std::printf("resumed after step %lld\n", static_cast<long long>(trainer_->step()));
   std::fflush(stdout);

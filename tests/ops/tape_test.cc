@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <string>
 
@@ -187,6 +189,56 @@ TEST(Tape, UnitsAreEnteredUpwardsThenDownwards) {
   EXPECT_EQ(seen, "f10 f11 f12 ");
   tape.RunBackward(x, Random({kRows, kWidth}, "dy"));
   EXPECT_EQ(seen, "f10 f11 f12 b12 b11 b10 ");
+}
+
+bool InBF16(const Tensor& x) {
+  const auto values = x.span<float>();
+  return std::all_of(values.begin(), values.end(),
+                     [](float v) { return ToFloat(ToBFloat16(v)) == v; });
+}
+
+TEST(Tape, RoundsActivationsAndNothingElse) {
+  Net net;
+  Tape tape;
+  tape.SetRounding(DType::kBF16);
+  const Var x = tape.Input(Random({kRows, kWidth}, "x"), true);
+  EXPECT_TRUE(InBF16(Linear(tape, x, net.a[0], "ffn.gate_up").tensor()));
+  EXPECT_FALSE(InBF16(Linear(tape, x, net.a[0], "ffn.down").tensor())) << "a part of a sum";
+  EXPECT_FALSE(InBF16(Add(tape, x, x).tensor()));
+}
+
+TEST(Tape, RecomputedActivationsAreRoundedAgain) {
+  Net net;
+  std::vector<Tensor> gradients;
+  for (bool recompute : {false, true}) {
+    Tape tape;
+    tape.SetRounding(DType::kBF16);
+    if (recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
+    const Var x = tape.Input(Random({kRows, kWidth}, "x"), true);
+    Var y = Linear(tape, x, net.a[0], "attention.qkv");
+    y = Linear(tape, y, net.b[0], "ffn.down");
+    tape.RunBackward(y, Random({kRows, kWidth}, "dy"));
+    gradients.push_back(net.b[0].grad.Clone());
+    net.b[0].grad.Zero();
+    EXPECT_EQ(tape.recomputed() > 0, recompute);
+  }
+  EXPECT_EQ(std::memcmp(gradients[0].raw(), gradients[1].raw(),
+                        static_cast<size_t>(gradients[0].bytes())),
+            0);
+}
+
+TEST(Parameter, ReadsSixteenBitValuesAsFloat) {
+  Parameter p;
+  p.name = "w";
+  p.value = Tensor::Empty({2, 3}, {DType::kBF16, Device::kCpu, MemoryCategory::kParameters});
+  ConvertInto(p.value, Random({2, 3}, "w"));
+  const Tensor wide = p.Value();
+  EXPECT_EQ(wide.dtype(), DType::kF32);
+  EXPECT_EQ(p.options(MemoryCategory::kGradients).dtype, DType::kF32);
+  EXPECT_EQ(p.Stored().dtype(), DType::kBF16);
+  for (int64_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(wide.data<float>()[i], ToFloat(p.value.data<BFloat16>()[i]));
+  }
 }
 
 TEST(Tape, SharedGradientsAreNotOverwritten) {
