@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "base/strings.h"
-#include "optim/adamw.h"
+#include "base/pattern.h"
 
 namespace choir {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "base/config.h"
 #include "ops/matmul_format.h"
-#include "optim/moment_format.h"
+#include "optim/moment.h"
 
 namespace choir {
 
