@@ -25,7 +25,7 @@ ParameterInit ResidualInit(const ModelConfig& config) {
 }  // namespace
 
 void ParameterList::Make(Parameter& parameter, const std::string& name, Placement placement,
-                         ParameterInit init) {
+                         ParameterInit init, Matrices matrices) {
   parameter.name = name;
   const Shape shape =
       LocalSlice(placement.shape, placement.layout, place->mesh(), place->rank()).count;
@@ -41,7 +41,7 @@ void ParameterList::Make(Parameter& parameter, const std::string& name, Placemen
   if (kept == ParameterStorage::kWhole) {
     parameter.grad = Tensor::Zeros(shape, parameter.options(MemoryCategory::kGradients));
   }
-  entries.push_back({&parameter, init, std::move(placement), {unit}});
+  entries.push_back({&parameter, init, std::move(placement), std::move(matrices), {unit}});
 }
 
 Var GatherTokens(Tape& tape, const Var& x, const BlockInput& input, const Place& place) {
@@ -65,10 +65,11 @@ void Attention::Make(ParameterList& list, const std::string& prefix, const Model
   scale = 1 / std::sqrt(static_cast<double>(head_dim));
   list.Make(qkv, prefix + "qkv",
             {{groups, queries + 2, head_dim, hidden}, Layout::Split(0, Axis::kTensor)},
-            {config.init_std});
+            {config.init_std},
+            {{{"hhrc", 1, 0, queries}, {"hrrc", 1, queries, 1}, {"rrrc", 1, queries + 1, 1}}});
   list.Make(output, prefix + "output",
             {{hidden, groups, queries * head_dim}, Layout::Split(1, Axis::kTensor)},
-            ResidualInit(config));
+            ResidualInit(config), {{{"rcc"}}});
   if (!config.qk_norm) return;
   const Placement norm{{head_dim}, {}, /*over_heads=*/true};
   list.Make(q_norm.emplace(), prefix + "q_norm", norm, {.ones = true});
@@ -116,9 +117,10 @@ void FeedForward::Make(ParameterList& list, const std::string& prefix, const Mod
   place = list.place;
   width = full_width;
   list.Make(gate_up, prefix + "gate_up",
-            {{width, 2, config.hidden}, Layout::Split(0, Axis::kTensor)}, {config.init_std});
+            {{width, 2, config.hidden}, Layout::Split(0, Axis::kTensor)}, {config.init_std},
+            {{{"rbc"}}});
   list.Make(down, prefix + "down", {{config.hidden, width}, Layout::Split(1, Axis::kTensor)},
-            ResidualInit(config));
+            ResidualInit(config), {{{"rc"}}});
   clamp = config.swiglu_clamp;
 }
 
@@ -142,13 +144,14 @@ void MixtureOfExperts::Make(ParameterList& list, const std::string& prefix,
   clamp = model.swiglu_clamp;
   place = list.place;
   const int64_t experts = config.experts, width = config.width, hidden = model.hidden;
-  list.Make(router, prefix + "router", {{experts, hidden}, {}}, {model.init_std});
+  list.Make(router, prefix + "router", {{experts, hidden}, {}}, {model.init_std}, {{{"rc"}}});
   Layout up, back;
   up.split[0] = back.split[0] = Axis::kExpert;
   up.split[1] = back.split[2] = Axis::kExpertTensor;
   list.Make(gate_up, prefix + "experts.gate_up", {{experts, width, 2, hidden}, up},
-            {model.init_std});
-  list.Make(down, prefix + "experts.down", {{experts, hidden, width}, back}, ResidualInit(model));
+            {model.init_std}, {{{"brbc"}}});
+  list.Make(down, prefix + "experts.down", {{experts, hidden, width}, back}, ResidualInit(model),
+            {{{"brc"}}});
   if (config.shared_experts > 0) {
     shared.emplace().Make(list, prefix + "shared.", model, config.shared_experts * config.width);
   }

@@ -15,6 +15,7 @@
 #include "model/config.h"
 #include "ops/attention.h"
 #include "ops/kv_cache.h"
+#include "ops/matrix_family.h"
 #include "ops/parameter.h"
 #include "ops/rotary.h"
 #include "ops/router.h"
@@ -50,6 +51,7 @@ struct ParameterList {
     Parameter* parameter;
     ParameterInit init;
     Placement placement;
+    Matrices matrices;
     std::vector<int> units;  // that use it (Tape::SetUnit)
   };
   std::vector<Entry> entries;
@@ -61,7 +63,9 @@ struct ParameterList {
   std::function<DType(const std::string& name, const Shape& whole)> stored;
 
   // Allocates this rank's part of a parameter of `placement.shape`, as far as `storage` says.
-  void Make(Parameter& parameter, const std::string& name, Placement placement, ParameterInit init);
+  // `matrices`: what of the whole is one matrix (none: vectors).
+  void Make(Parameter& parameter, const std::string& name, Placement placement, ParameterInit init,
+            Matrices matrices = {});
 };
 
 // The whole of x [T, ...] from its pieces on the tensor ranks, [A, ...]; and back: the sum of the

@@ -65,8 +65,9 @@ Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
   list_.stored = part_.stored;
   blocks_.resize(static_cast<size_t>(config.layers));
   const Placement table{{vocab_size, config.hidden}, Layout::Split(0, Axis::kTensor)};
+  const Matrices rows{{{"rc"}}, /*table=*/true};
   if (part_.mine.front() == 0) {
-    list_.Make(embedding_.emplace(), "embedding", table, {config.init_std});
+    list_.Make(embedding_.emplace(), "embedding", table, {config.init_std}, rows);
   }
   for (int stage : part_.mine) {
     const StageLayers layers = part_.stages[static_cast<size_t>(stage)];
@@ -79,7 +80,7 @@ Transformer::Transformer(const ModelConfig& config, int64_t vocab_size,
   const bool apart = num_stages() > 1 || place().invariant();
   if (config.tie_embeddings && !apart) return;
   list_.Make(head_.emplace(), config.tie_embeddings ? "embedding" : "head", table,
-             {config.init_std});
+             {config.init_std}, rows);
   if (config.tie_embeddings && embedding_) {
     head_->value = embedding_->value;
     head_->sharded = embedding_->sharded;

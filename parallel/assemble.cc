@@ -39,11 +39,12 @@ Slice SliceOf(const Spreading& spreading, const Mesh& mesh, int rank) {
 }  // namespace
 
 FlatRange ShardRange(const Spreading& spreading, const Mesh& mesh, int rank) {
-  const int64_t n = SliceOf(spreading, mesh, rank).count.NumElements();
-  if (spreading.shard_axes.empty()) return {0, n};
+  const Shape local = SliceOf(spreading, mesh, rank).count;
+  if (spreading.shard_axes.empty()) return {0, local.NumElements()};
   const int64_t pieces = mesh.Size(spreading.shard_axes);
   const int64_t i = mesh.Coord(rank, spreading.shard_axes);
-  return {PieceBegin(n, pieces, i), PieceBegin(n, pieces, i + 1)};
+  const ShardCut& cut = spreading.placement.cut;
+  return {ShardBegin(local, cut, pieces, i), ShardBegin(local, cut, pieces, i + 1)};
 }
 
 Tensor Assemble(const Place& place, const Spreading& spreading, const Tensor& mine, DType dtype) {

@@ -8,7 +8,8 @@
 namespace choir {
 
 // How the parts of one tensor lie: on the ranks of pipeline coordinate `pipe` by placement.layout,
-// and each rank's part, flattened, cut once more over `shard_axes` (ZeRO; may be empty).
+// and each rank's part, flattened, cut once more over `shard_axes` (ZeRO; may be empty) by
+// placement.cut.
 struct Spreading {
   Placement placement;
   int pipe = 0;

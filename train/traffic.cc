@@ -42,7 +42,7 @@ int64_t OfParameter(const Placement& placement, const RunLayout& layout, const M
 int64_t OfUnits(std::span<const ParameterList::Entry> parameters, const Mesh& mesh,
                 int64_t microbatches) {
   std::map<int, int64_t> units;
-  for (const auto& [parameter, init, placement, of_units] : parameters) {
+  for (const auto& [parameter, init, placement, matrices, of_units] : parameters) {
     const int64_t shards = mesh.Size(placement.ZeroAxes());
     if (placement.shape.rank() == 1 || shards == 1) continue;
     const int64_t copies = mesh.Size(placement.GradAxes());

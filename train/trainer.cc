@@ -123,12 +123,16 @@ std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
 
 std::vector<GradientSum::Entry> Trainer::GradientEntries() {
   std::vector<GradientSum::Entry> entries;
-  for (const auto& entry : model_.parameters()) {
-    entries.push_back({entry.parameter, entry.placement});
-  }
+  const auto add = [&](Parameter& parameter) {
+    const auto whole = std::find_if(whole_model_.begin(), whole_model_.end(),
+                                    [&](const auto& e) { return e.name == parameter.name; });
+    CHECK(whole != whole_model_.end()) << parameter.name;
+    entries.push_back({&parameter, whole->placement});
+  };
+  for (const auto& entry : model_.parameters()) add(*entry.parameter);
   // A tied head that shares the embedding's value has a gradient of its own.
   if (model_.tied_head() != nullptr && model_.embedding() != nullptr) {
-    entries.push_back({model_.tied_head(), model_.parameters().front().placement});
+    add(*model_.tied_head());
   }
   return entries;
 }
@@ -139,7 +143,8 @@ std::vector<WeightStore::Weight> Trainer::ShardedWeights() {
     const Shard& shard = gradients_->shards()[i];
     if (shard.parameter->sharded == nullptr) continue;
     weights.push_back({shard.parameter->sharded, shard.value,
-                       gradients_->ShardAxes(shard.placement), model_.parameters()[i].units});
+                       gradients_->ShardAxes(shard.placement), shard.placement.cut,
+                       model_.parameters()[i].units});
   }
   return weights;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "parallel/mesh/layout.h"
+#include "parallel/mesh/shard_cut.h"
 
 namespace choir {
 
@@ -19,6 +20,8 @@ struct Placement {
   Layout layout;
   // Its gradient is also a sum over heads, which tensor ranks share: norms inside of attention.
   bool over_heads = false;
+  // How ZeRO shards a rank's part, over ZeroAxes.
+  ShardCut cut;
 
   bool OfExperts() const { return !(layout.axes() - kDenseAxes).empty(); }
   // Ranks along these axes hold the same values, and each a part of the gradient: the sum over the

@@ -6,28 +6,34 @@
 
 namespace choir {
 
-Bucket::Bucket(const Place& place, const SumAxes& axes, std::span<const Tensor> tensors)
+Bucket::Bucket(const Place& place, const SumAxes& axes, std::span<const Summand> summands)
     : place_(place), axes_(axes) {
   if (!axes.shard.empty()) {
     shards_ = place.Size(axes.shard);
     shard_ = place.Coord(axes.shard);
   }
-  for (const Tensor& tensor : tensors) sizes_.push_back(tensor.NumElements());
-  Pack(tensors);
+  Pack(summands);
 }
 
-void Bucket::Pack(std::span<const Tensor> tensors) {
-  buffer_ = Tensor::Empty({std::accumulate(sizes_.begin(), sizes_.end(), int64_t{0})},
-                          tensors.front().options(MemoryCategory::kCommunication));
+void Bucket::Pack(std::span<const Summand> summands) {
+  int64_t total = 0;
+  for (const auto& [tensor, cut] : summands) {
+    sizes_.push_back(ShardCounts(tensor.shape(), cut, shards_));
+    total += tensor.NumElements();
+  }
+  buffer_ = Tensor::Empty({total}, summands.front().tensor.options(MemoryCategory::kCommunication));
   int64_t at = 0;
+  std::vector<int64_t> done(summands.size());
   for (int s = 0; s < shards_; ++s) {
     counts_.push_back(-at);
     std::vector<int64_t>& offsets = offsets_.emplace_back();
-    for (size_t i = 0; i < tensors.size(); ++i) {
-      const int64_t begin = PieceBegin(sizes_[i], shards_, s);
-      const int64_t count = PieceBegin(sizes_[i], shards_, s + 1) - begin;
+    for (size_t i = 0; i < summands.size(); ++i) {
+      const Tensor& whole = summands[i].tensor;
+      const int64_t count = sizes_[i][static_cast<size_t>(s)];
       offsets.push_back(at);
-      buffer_.Rows(at, count).CopyFrom(tensors[i].Reshape({sizes_[i]}).Rows(begin, count));
+      const Tensor flat = whole.Reshape({whole.NumElements()});
+      buffer_.Rows(at, count).CopyFrom(flat.Rows(done[i], count));
+      done[i] += count;
       at += count;
     }
     counts_.back() += at;
@@ -68,11 +74,10 @@ void Bucket::Wait() {
 }
 
 Tensor Bucket::Piece(size_t tensor) const {
-  const int64_t n = sizes_[tensor];
   int shard = shard_;
   if (shards_ > 1 && Injected(Fault::kNeighboursPieceSummed)) shard = (shard + 1) % shards_;
   return buffer_.Rows(offsets_[static_cast<size_t>(shard)][tensor],
-                      PieceBegin(n, shards_, shard_ + 1) - PieceBegin(n, shards_, shard_));
+                      sizes_[tensor][static_cast<size_t>(shard_)]);
 }
 
 }  // namespace choir

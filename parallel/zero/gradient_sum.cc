@@ -90,14 +90,15 @@ Tensor GradientSum::ShardValue(const Entry& entry, int64_t begin, int64_t count)
 void GradientSum::MakeShards() {
   for (const Entry& entry : entries_) {
     const SumAxes axes = AxesOf(entry.placement);
-    const int64_t n = entry.parameter->shape().NumElements();
+    const Shape& shape = entry.parameter->shape();
+    const int64_t n = shape.NumElements();
     int64_t begin = 0, end = n;
     if (!axes.shard.empty()) {
       const int64_t pieces = place_.Size(axes.shard);
       int64_t i = place_.Coord(axes.shard);
       if (Injected(Fault::kShardOfNeighbour)) i = (i + 1) % pieces;
-      begin = PieceBegin(n, pieces, i);
-      end = PieceBegin(n, pieces, i + 1);
+      begin = ShardBegin(shape, entry.placement.cut, pieces, i);
+      end = ShardBegin(shape, entry.placement.cut, pieces, i + 1);
     }
     Shard shard{entry.parameter, entry.placement, begin, {}, {}, true};
     shard.value = ShardValue(entry, begin, end - begin);
@@ -177,7 +178,9 @@ void GradientSum::SumOnce(size_t i) {
   Tensor sum = Collect(i);
   const SumAxes axes = AxesOf(entry.placement);
   const auto done = [grad = shards_[i].grad](const Tensor& piece) { grad.CopyFrom(piece); };
-  if (axes != SumAxes{}) return queue_.Add(axes, std::move(sum), done);
+  if (axes != SumAxes{}) {
+    return queue_.Add(axes, {std::move(sum), entry.placement.cut}, done);
+  }
   if (entry.parameter->tree != nullptr) done(sum.Reshape({sum.NumElements()}));
 }
 
@@ -198,7 +201,7 @@ void GradientSum::SumMicrobatch(size_t i) {
     whole = std::move(nodes[0].sum);
   }
   CHECK(axes.inner.empty()) << "weights travel over the shard axis too: it comes first";
-  queue_.Add(axes, std::move(whole),
+  queue_.Add(axes, {std::move(whole), entries_[i].placement.cut},
              [this, i, round](const Tensor& piece) { AddRound(i, round, piece); });
 }
 
@@ -225,7 +228,7 @@ void GradientSum::FinishShard(size_t i) {
   SumAxes axes = AxesOf(entries_[i].placement);
   axes.shard = {};
   if (axes == SumAxes{}) return;
-  queue_.Add(axes, grad, [grad](const Tensor& sum) { grad.CopyFrom(sum); });
+  queue_.Add(axes, {grad, {}}, [grad](const Tensor& sum) { grad.CopyFrom(sum); });
 }
 
 void GradientSum::SumOverHeads(size_t i) {
@@ -263,13 +266,10 @@ void GradientSum::GatherValues() {
     if (axes.empty() || shard.parameter->sharded != nullptr) continue;
     // (The first may be gathered twice: a tied head shares its value.)
     if (&shard == shards_.data() + 1 && Injected(Fault::kValuesNotGathered)) continue;
-    const int64_t n = shard.parameter->value.NumElements(), pieces = place_.Size(axes);
-    std::vector<int64_t> counts;
-    for (int64_t s = 0; s < pieces; ++s) {
-      counts.push_back(PieceBegin(n, pieces, s + 1) - PieceBegin(n, pieces, s));
-    }
+    const Tensor& value = shard.parameter->value;
+    const auto counts = ShardCounts(value.shape(), shard.placement.cut, place_.Size(axes));
     events.push_back(
-        place_.Group(axes).AllGather(shard.parameter->value.Reshape({n}), shard.value, counts));
+        place_.Group(axes).AllGather(value.Reshape({value.NumElements()}), shard.value, counts));
   }
   for (const Event& event : events) event.Wait();
 }

@@ -5,13 +5,13 @@
 
 namespace choir {
 
-void SumQueue::Add(const SumAxes& axes, Tensor tensor, Done done) {
-  const DType dtype = tensor.dtype();
+void SumQueue::Add(const SumAxes& axes, Summand summand, Done done) {
+  const DType dtype = summand.tensor.dtype();
   auto kind = std::find_if(filling_.begin(), filling_.end(),
                            [&](const Filling& f) { return f.axes == axes && f.dtype == dtype; });
   if (kind == filling_.end()) kind = filling_.insert(kind, {axes, dtype});
-  kind->bytes += tensor.bytes();
-  kind->items.push_back({std::move(tensor), std::move(done)});
+  kind->bytes += summand.tensor.bytes();
+  kind->items.push_back({std::move(summand), std::move(done)});
   if (kind->bytes >= bucket_bytes_) {
     Filling full = std::move(*kind);
     filling_.erase(kind);
@@ -22,14 +22,14 @@ void SumQueue::Add(const SumAxes& axes, Tensor tensor, Done done) {
 
 void SumQueue::Launch(Filling filling) {
   while (under_way_.size() >= kMostUnderWay) FinishFirst();
-  std::vector<Tensor> tensors;
+  std::vector<Summand> summands;
   UnderWay next;
   for (Item& item : filling.items) {
-    tensors.push_back(std::move(item.tensor));
+    summands.push_back(std::move(item.summand));
     next.done.push_back(std::move(item.done));
   }
-  next.bucket = std::make_unique<Bucket>(place_, filling.axes, tensors);
-  tensors.clear();  // copied
+  next.bucket = std::make_unique<Bucket>(place_, filling.axes, summands);
+  summands.clear();  // copied
   under_way_.push_back(std::move(next));
   Poll();
 }

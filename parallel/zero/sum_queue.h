@@ -24,9 +24,9 @@ class SumQueue {
   SumQueue(const Place& place, int64_t bucket_bytes) : place_(place), bucket_bytes_(bucket_bytes) {}
   SumQueue(const SumQueue&) = delete;
 
-  // Tensors of the same axes and dtype share buckets. `tensor` is kept until its bucket leaves, and
-  // not written to. `done` is called in the order of the buckets, inside Add, Poll or Wait.
-  void Add(const SumAxes& axes, Tensor tensor, Done done);
+  // Tensors of the same axes and dtype share buckets. The tensor is kept until its bucket leaves,
+  // and not written to. `done` is called in the order of the buckets, inside Add, Poll or Wait.
+  void Add(const SumAxes& axes, Summand summand, Done done);
   // Buckets that are not full leave too.
   void Flush();
   // Lets outstanding sums go on.
@@ -39,7 +39,7 @@ class SumQueue {
   static constexpr size_t kMostUnderWay = 4;
 
   struct Item {
-    Tensor tensor;
+    Summand summand;
     Done done;
   };
   struct Filling {

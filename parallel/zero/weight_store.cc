@@ -88,12 +88,9 @@ void WeightStore::Start(Held& held, bool ahead) {
     if (ahead && alike && Injected(Fault::kGatheredForAnotherUnit)) shard = other.weight.shard;
   }
   held.arriving = Tensor::Empty(value.shape, value.options);
-  const int64_t n = value.shape.NumElements(), pieces = place_.Size(held.weight.axes);
-  std::vector<int64_t> counts;
-  for (int64_t s = 0; s < pieces; ++s) {
-    counts.push_back(PieceBegin(n, pieces, s + 1) - PieceBegin(n, pieces, s));
-  }
-  held.event = place_.Group(held.weight.axes).AllGather(held.arriving.Reshape({n}), shard, counts);
+  const auto counts = ShardCounts(value.shape, held.weight.cut, place_.Size(held.weight.axes));
+  held.event = place_.Group(held.weight.axes)
+                   .AllGather(held.arriving.Reshape({value.shape.NumElements()}), shard, counts);
 }
 
 void WeightStore::Wait(Held& held) {

@@ -21,6 +21,7 @@
 
 #include "ops/parameter.h"
 #include "ops/tape.h"
+#include "parallel/mesh/shard_cut.h"
 #include "parallel/place.h"
 
 namespace choir {
@@ -29,8 +30,9 @@ class WeightStore {
  public:
   struct Weight {
     std::shared_ptr<ShardedValue> value;
-    Tensor shard;            // flat; piece Coord(axes) of the value
-    AxisSet axes;            // over which it is cut
+    Tensor shard;  // flat; shard Coord(axes) of the value, cut by `cut`
+    AxisSet axes;  // over which it is cut
+    ShardCut cut;
     std::vector<int> units;  // that use it
   };
   // Sets the values' gather functions. Backward passes do not read the values of `forward_only`.

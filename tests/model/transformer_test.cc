@@ -188,7 +188,7 @@ TEST(Transformer, InitialisationIsAFunctionOfSeedAndName) {
   other.Initialize(2);
   for (size_t i = 0; i < model.parameters().size(); ++i) {
     const ParameterList::Entry& entry = model.parameters()[i];
-    const auto& [parameter, init, placement, units] = entry;
+    const auto& [parameter, init, placement, matrices, units] = entry;
     EXPECT_TRUE(SameBits(parameter->value, twice.parameters()[i].parameter->value));
     EXPECT_EQ(SameBits(parameter->value, other.parameters()[i].parameter->value), init.ones);
     // A shard is drawn alone.

@@ -28,6 +28,8 @@ void OnFourRanks(const std::function<void(const Place&)>& body) {
 }
 
 constexpr int64_t kSizes[] = {5, 1, 64, 0, 7, 30, 2};
+// Taken in turn: a bucket has tensors of every cut, and shards that are empty.
+const ShardCut kCuts[] = {{}, ShardCut::Owner(1), ShardCut::Rows(1), ShardCut::Owner(0)};
 
 Tensor Made(int rank, size_t i) {
   Tensor t = Tensor::Empty({kSizes[i]}, {});
@@ -39,7 +41,8 @@ Tensor Made(int rank, size_t i) {
 
 // What this rank should get of tensor i: its piece of the sum over the ranks that differ from it in
 // the axes only.
-std::vector<float> Expected(const Place& place, const SumAxes& axes, size_t i) {
+std::vector<float> Expected(const Place& place, const SumAxes& axes, const ShardCut& cut,
+                            size_t i) {
   const AxisSet summed = axes.inner | axes.shard | axes.outer;
   std::vector<float> sum(static_cast<size_t>(kSizes[i]));
   for (int rank : place.mesh().Peers(place.rank(), summed)) {
@@ -48,8 +51,8 @@ std::vector<float> Expected(const Place& place, const SumAxes& axes, size_t i) {
   }
   const int64_t pieces = axes.shard.empty() ? 1 : place.Size(axes.shard);
   const int64_t me = axes.shard.empty() ? 0 : place.Coord(axes.shard);
-  return {sum.begin() + PieceBegin(kSizes[i], pieces, me),
-          sum.begin() + PieceBegin(kSizes[i], pieces, me + 1)};
+  return {sum.begin() + ShardBegin({kSizes[i]}, cut, pieces, me),
+          sum.begin() + ShardBegin({kSizes[i]}, cut, pieces, me + 1)};
 }
 
 // Kinds take turns, so that buckets of all of them are filled at the same time.
@@ -60,8 +63,9 @@ void CheckSums(const std::vector<SumAxes>& kinds, int64_t bucket_bytes) {
     for (size_t i = 0; i < std::size(kSizes); ++i) {
       for (const SumAxes& axes : kinds) {
         auto& mine = got[want.size()];
-        want.push_back(Expected(place, axes, i));
-        queue.Add(axes, Made(place.rank(), i), [&mine](const Tensor& piece) {
+        const ShardCut cut = kCuts[want.size() % std::size(kCuts)];
+        want.push_back(Expected(place, axes, cut, i));
+        queue.Add(axes, {Made(place.rank(), i), cut}, [&mine](const Tensor& piece) {
           const auto values = piece.span<float>();
           mine.assign(values.begin(), values.end());
         });
@@ -90,14 +94,14 @@ TEST(SumQueueThreadTest, BucketsLeaveWhenTheyAreFull) {
     int done = 0;
     const auto count = [&done](const Tensor&) { ++done; };
     const Tensor small = Made(place.rank(), 0), large = Made(place.rank(), 2);
-    queue.Add(axes, small, count);
+    queue.Add(axes, {small, {}}, count);
     EXPECT_FALSE(small.Unique());
     queue.Poll();
     EXPECT_EQ(done, 0);
-    queue.Add(axes, large, count);
+    queue.Add(axes, {large, {}}, count);
     EXPECT_TRUE(small.Unique());
     EXPECT_TRUE(large.Unique());
-    queue.Add(axes, small, count);
+    queue.Add(axes, {small, {}}, count);
     EXPECT_FALSE(small.Unique());
     queue.Flush();
     EXPECT_TRUE(small.Unique());
@@ -115,7 +119,7 @@ TEST(SumQueueThreadTest, IsDoneInOrder) {
     for (int i = 0; i < 20; ++i) {
       const SumAxes axes =
           i % 3 == 0 ? SumAxes{{}, Axis::kShard, Axis::kReplica} : SumAxes{{}, Axis::kShard, {}};
-      queue.Add(axes, Made(place.rank(), 2),
+      queue.Add(axes, {Made(place.rank(), 2), {}},
                 [&order, i](const Tensor&) { order += StrCat(i, " "); });
     }
     queue.Wait();

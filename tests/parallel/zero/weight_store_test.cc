@@ -27,6 +27,8 @@ Tensor Random(const Shape& shape, const std::string& name) {
   return t;
 }
 
+const ShardCut kCuts[kUnits] = {{}, ShardCut::Rows(1), ShardCut::Owner(0), ShardCut::Owner(1), {}};
+
 // One product per unit; the last uses the first one's weight too, as a tied table does.
 struct Net {
   std::deque<Parameter> weights;
@@ -47,12 +49,12 @@ struct Net {
       w.sharded = std::make_shared<ShardedValue>(
           ShardedValue{value.shape(), value.options(MemoryCategory::kParameters), {}, {}});
       const int64_t n = value.NumElements(), me = place->Coord(Axis::kShard);
-      const int64_t begin = PieceBegin(n, kRanks, me);
-      shards.push_back(
-          value.Reshape({n}).Rows(begin, PieceBegin(n, kRanks, me + 1) - begin).Clone());
+      const int64_t begin = ShardBegin(value.shape(), kCuts[i], kRanks, me);
+      const int64_t end = ShardBegin(value.shape(), kCuts[i], kRanks, me + 1);
+      shards.push_back(value.Reshape({n}).Rows(begin, end - begin).Clone());
       std::vector<int> units = {i};
       if (i == 0) units.push_back(kUnits - 1);
-      held.push_back({w.sharded, shards.back(), Axis::kShard, units});
+      held.push_back({w.sharded, shards.back(), Axis::kShard, kCuts[i], units});
     }
     if (place != nullptr) store = std::make_unique<WeightStore>(*place, held, forward_only);
   }
