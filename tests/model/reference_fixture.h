@@ -61,6 +61,7 @@ class ReferenceFixture {
       CHECK(std::is_same_v<T, double>) << name << " would be rounded";
       return Read<double, T>(name);
     }
+    if (dtype == "U8") return Read<uint8_t, T>(name);
     CHECK(dtype == "F32" || dtype == "I32") << name << " is " << dtype;
     return dtype == "F32" ? Read<float, T>(name) : Read<int32_t, T>(name);
   }
