@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "base/strings.h"
 #include "base/pattern.h"
+#include "base/strings.h"
 
 namespace choir {
 namespace {
@@ -61,6 +61,15 @@ bool Contains(std::string_view text, std::string_view part) {
 
 DType ActivationFormat(const PrecisionConfig& config) {
   return TypeOf(config.activations.value_or(Meaning(config.recipe).activations));
+}
+
+bool UsesFp8(const PrecisionConfig& config) {
+  const auto narrow = [](MatmulFormat f) {
+    return f == MatmulFormat::kFp8Block || f == MatmulFormat::kMxfp8;
+  };
+  return narrow(config.matmul.value_or(Meaning(config.recipe).matmul)) ||
+         std::any_of(config.exceptions.begin(), config.exceptions.end(),
+                     [&](const auto& e) { return e.matmul && narrow(*e.matmul); });
 }
 
 DType WireFormat(const PrecisionConfig& config) {

@@ -24,6 +24,8 @@ struct ParameterPrecision {
   bool operator==(const ParameterPrecision&) const = default;
 };
 
+// Whether some product has operands of eight bits.
+bool UsesFp8(const PrecisionConfig& config);
 // The rounding of results; kF32: none.
 DType ActivationFormat(const PrecisionConfig& config);
 // The exchange of gradients: kF32 or kBF16.

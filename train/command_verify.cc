@@ -16,6 +16,7 @@ namespace {
 struct VerifyArguments {
   std::string config;
   std::vector<std::string> layouts;
+  std::vector<std::string> precisions;
   int steps = 2;
   int ranks = 8;
 };
@@ -27,10 +28,10 @@ std::string Cell(const Deviation& d) {
   return text;
 }
 
-void PrintHeader(Numerics numerics) {
-  std::printf("numerics: %s\n%-56s %-17s %-17s %-17s %-17s\n",
-              numerics == Numerics::kFast ? "fast" : "invariant", "layout", "loss", "grad norm",
-              "gradients", "weights");
+void PrintHeader(const RunConfig& config) {
+  std::printf("numerics: %s, precision: %s\n%-56s %-17s %-17s %-17s %-17s\n",
+              EnumToString(config.numerics), EnumToString(config.precision.recipe), "layout",
+              "loss", "grad norm", "gradients", "weights");
 }
 
 void PrintVerdict(const LayoutVerdict& v) {
@@ -82,15 +83,55 @@ absl::StatusOr<std::vector<VerifyLayout>> ChooseLayouts(const VerifyArguments& a
   return chosen;
 }
 
+// The config's own, unless the command line names some.
+absl::StatusOr<std::vector<PrecisionRecipe>> ChoosePrecisions(const VerifyArguments& arguments,
+                                                              const RunConfig& config) {
+  if (arguments.precisions.empty()) return std::vector{config.precision.recipe};
+  std::vector<PrecisionRecipe> chosen;
+  for (const std::string& name : arguments.precisions) {
+    const auto recipe = EnumFromString<PrecisionRecipe>(name);
+    if (recipe) {
+      chosen.push_back(*recipe);
+    } else if (name == "all") {
+      for (const auto& entry : EnumNames<PrecisionRecipe>::kAll) chosen.push_back(entry.value);
+    } else {
+      return absl::InvalidArgumentError(StrCat("--precision must be all, ",
+                                               JoinAlternatives(AllEnumNames<PrecisionRecipe>()),
+                                               ", got '", name, "'"));
+    }
+  }
+  return chosen;
+}
+
+struct Variant {
+  PrecisionRecipe precision;
+  Numerics numerics;
+};
+
+absl::StatusOr<std::vector<Variant>> ChooseVariants(const VerifyArguments& arguments,
+                                                    const Program& program,
+                                                    const RunConfig& config) {
+  ASSIGN_OR_RETURN(const auto precisions, ChoosePrecisions(arguments, config));
+  std::vector<Variant> variants;
+  for (PrecisionRecipe precision : precisions) {
+    for (Numerics numerics : ChooseNumerics(program, config)) {
+      variants.push_back({precision, numerics});
+    }
+  }
+  return variants;
+}
+
 absl::StatusOr<int> Verify(const VerifyArguments& arguments, const Program& program) {
   ASSIGN_OR_RETURN(RunConfig config, Prepare(arguments, program));
+  ASSIGN_OR_RETURN(const auto variants, ChooseVariants(arguments, program, config));
   World* world = program.world;
   int checked = 0, wrong = 0;
-  for (Numerics numerics : ChooseNumerics(program, config)) {
+  for (const auto& [precision, numerics] : variants) {
+    config.precision.recipe = precision;
     config.numerics = numerics;
     ASSIGN_OR_RETURN(const auto layouts, ChooseLayouts(arguments, config, world));
     const bool speaks = world == nullptr || world->rank() == 0;
-    if (speaks) PrintHeader(numerics);
+    if (speaks) PrintHeader(config);
     VerifyOptions options;
     options.steps = arguments.steps;
     options.numerics = numerics;
@@ -124,6 +165,9 @@ void AddVerifyCommand(Program& program) {
   command->add_option("--layouts", arguments->layouts,
                       "like data=2,tensor=2 (keys of parallel:), several; default: a matrix that "
                       "crosses every axis");
+  command->add_option("--precision", arguments->precisions,
+                      "recipes to try each layout with (precision.recipe), several, or all; "
+                      "default: the config's");
   command->add_option("--steps", arguments->steps, "optimizer updates")->check(CLI::Range(1, 100));
   command->add_option("--ranks", arguments->ranks, "largest layout, as threads of this process")
       ->check(CLI::Range(1, 64));

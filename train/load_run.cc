@@ -37,7 +37,7 @@ absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
   RETURN_IF_ERROR(LoadTensors(checkpoint, tensors, {.strict = false}));
   // Checkpoints hold the masters; the model computed with what they are rounded to.
   for (const auto& entry : run.model->parameters()) {
-    const DType stored = StoredDType(config, entry.parameter->name, entry.placement.shape);
+    const DType stored = PrecisionOf(config, entry.parameter->name, entry.placement.shape).storage;
     if (stored != DType::kF32) RoundInPlace(entry.parameter->value, stored);
   }
   ASSIGN_OR_RETURN(run.tokenizer, OpenTokenizer(path + "/tokenizer.model"));

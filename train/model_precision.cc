@@ -2,17 +2,16 @@
 
 #include <vector>
 
-#include "optim/precision.h"
-
 namespace choir {
 
-DType StoredDType(const RunConfig& config, const std::string& name, const Shape& whole) {
-  return ResolvePrecision(config.precision, name, whole, config.model.tie_embeddings).storage;
+ParameterPrecision PrecisionOf(const RunConfig& config, const std::string& name,
+                               const Shape& whole) {
+  return ResolvePrecision(config.precision, name, whole, config.model.tie_embeddings);
 }
 
 void ApplyPrecision(const RunConfig& config, Transformer& model) {
   model.SetMatmulPrecision([&config](const std::string& name, const Shape& whole) {
-    return ResolvePrecision(config.precision, name, whole, config.model.tie_embeddings).matmul;
+    return PrecisionOf(config, name, whole).matmul;
   });
   model.SetActivationFormat(ActivationFormat(config.precision));
 }

@@ -4,12 +4,13 @@
 #include <string>
 
 #include "model/transformer.h"
+#include "optim/precision.h"
 #include "train/config.h"
 
 namespace choir {
 
-// How values are kept, for Transformer::Part.
-DType StoredDType(const RunConfig& config, const std::string& name, const Shape& whole);
+ParameterPrecision PrecisionOf(const RunConfig& config, const std::string& name,
+                               const Shape& whole);
 // Sets what products and results are rounded to.
 void ApplyPrecision(const RunConfig& config, Transformer& model);
 // The table of the whole model. `config` is resolved.

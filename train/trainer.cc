@@ -72,13 +72,17 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
       validation_(std::move(validation)),
       model_(config.model, *config.model.vocab_size, kModelOptions,
              {&place_, layout.stages, StagesOf(layout.schedule, place_.Coord(Axis::kPipe)),
-              [this](const Placement& p) { return StorageOf(place_, p, layout_.zero); }}),
+              [this](const Placement& p) { return StorageOf(place_, p, layout_.zero); },
+              [this](const std::string& name, const Shape& whole) {
+                return PrecisionOf(config_, name, whole).storage;
+              }}),
       whole_model_(ListModel()),
       gradients_(std::make_unique<GradientSum>(
           place_, GradientEntries(),
           ZeroOptions{layout.zero, static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
       weights_(place_, ShardedWeights(), Transformer::kEmbeddingUnit),
-      optimizer_(config.optim, Targets(), {static_cast<uint64_t>(config.train.seed)}),
+      optimizer_(config.optim, Targets(),
+                 {static_cast<uint64_t>(config.train.seed), config.precision.stochastic_rounding}),
       microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
       flops_(CountFlops(config.model, *config.model.vocab_size)),
       loss_scale_(StartLossScale(config.precision)) {
@@ -94,8 +98,14 @@ void Trainer::Initialize() {
   model_.Initialize(seed);
   for (size_t i = 0; i < model_.parameters().size(); ++i) {
     const Shard& shard = gradients_->shards()[i];
-    if (shard.parameter->sharded == nullptr) continue;
-    DrawInitial(model_.parameters()[i], place_, seed, shard.begin, shard.value);
+    const OptimTarget& target = optimizer_.target(i);
+    if (shard.parameter->sharded == nullptr && !target.precision.master) continue;
+    // A master is drawn too, not widened.
+    const Tensor drawn =
+        Tensor::Empty(shard.value.shape(),
+                      {target.computing(), shard.value.device(), MemoryCategory::kWorkspace});
+    DrawInitial(model_.parameters()[i], place_, seed, shard.begin, drawn);
+    optimizer_.WriteValue(i, drawn);
   }
 }
 
@@ -116,9 +126,17 @@ std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
       const bool tied_copy = entry.parameter->name == "embedding" && stage > 0;
       if (tied_copy) continue;
       all.push_back({entry.parameter->name, entry.placement, StageOwner(layout_.schedule, stage)});
+      all.back().placement.cut = CutFor(all.back());
     }
   }
   return all;
+}
+
+// Shards hold whole blocks of 8-bit moments, which lie in rows.
+ShardCut Trainer::CutFor(const ModelEntry& entry) const {
+  const Shape& whole = entry.placement.shape;
+  const bool blocks = PrecisionOf(config_, entry.name, whole).moments == MomentFormat::kInt8;
+  return blocks ? ShardCut::Rows(whole.rank() - 1) : entry.placement.cut;
 }
 
 std::vector<GradientSum::Entry> Trainer::GradientEntries() {
@@ -155,8 +173,15 @@ std::vector<OptimTarget> Trainer::Targets() {
   for (const Shard& shard : gradients_->shards().first(count)) {
     const Slice slice =
         LocalSlice(shard.placement.shape, shard.placement.layout, place_.mesh(), place_.rank());
-    targets.push_back(
-        {shard.parameter, shard.placement, slice, shard.begin, shard.value, shard.grad});
+    const ParameterPrecision precision =
+        PrecisionOf(config_, shard.parameter->name, shard.placement.shape);
+    targets.push_back({shard.parameter,
+                       shard.placement,
+                       slice,
+                       shard.begin,
+                       shard.value,
+                       shard.grad,
+                       {precision.master, precision.moments, precision.moments}});
   }
   return targets;
 }
@@ -253,8 +278,8 @@ absl::Status Trainer::Update(StepReport& report) {
   report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
   weights_.Release();
   const double unscale = 1 / loss_scale_.scale;
-  optimizer_.Step({report.lr, unscale * ClipScale(norms_.rest, config_.optim.clip_norm),
-                   GroupScales(unscale)});
+  optimizer_.Step(
+      {report.lr, unscale * ClipScale(norms_.rest, config_.optim.clip_norm), GroupScales(unscale)});
   gradients_->GatherValues();
   for (MixtureOfExperts* moe : model_.experts()) {
     moe->UpdateBias(expert_tokens_[static_cast<size_t>(model_.expert_layer(moe->layer))]);

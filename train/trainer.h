@@ -98,6 +98,8 @@ class Trainer {
   void SetState(const std::function<Tensor(const std::string& name)>& whole);
   // Of one of this rank's parameters what State has: its value, or its shard of it. Flat.
   Tensor StoredValue(const Parameter& parameter) const;
+  // The last stage's copy of a tied table, which State leaves out; nothing elsewhere.
+  StateTensor TiedCopy();
   // The gradients of the last ComputeGradients.
   std::vector<StateTensor> Gradients() const;
 
@@ -112,6 +114,7 @@ class Trainer {
     int pipe;
   };
   std::vector<ModelEntry> ListModel() const;
+  ShardCut CutFor(const ModelEntry& entry) const;
   std::vector<GradientSum::Entry> GradientEntries();
   std::vector<WeightStore::Weight> ShardedWeights();
   std::vector<OptimTarget> Targets();
@@ -125,9 +128,10 @@ class Trainer {
   absl::Status CheckFinite(double grad_norm) const;
   StepReport Report(const Batch& batch, const StepSums& sums) const;
   void RestoreLossScale(const nlohmann::json& state);
+  void ReadValue(StateTensor& to, const ModelEntry& entry, size_t target);
   void ReadMoment(StateTensor& to, size_t target, const std::string& name);
   void RestoreTiedHead(const StateTensor& t, const Tensor& whole);
-  bool ValueInShards(const ModelEntry& entry) const;
+  bool ValueByOptimizer(const ModelEntry& entry) const;
   StateTensor Spread(const ModelEntry& entry, const std::string& name, bool sharded) const;
 
   RunConfig config_;

@@ -7,8 +7,10 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "checkpoint/load.h"
+#include "ops/elementwise.h"
 #include "optim/precision.h"
 #include "train/agreement.h"
+#include "train/model_precision.h"
 #include "train/trainer.h"
 
 namespace choir {
@@ -20,7 +22,8 @@ Tensor Flat(const Tensor& x) { return x.Reshape({x.NumElements()}); }
 
 std::string CodeVersion() { return CHOIR_VERSION; }
 
-bool Trainer::ValueInShards(const ModelEntry& entry) const {
+bool Trainer::ValueByOptimizer(const ModelEntry& entry) const {
+  if (PrecisionOf(config_, entry.name, entry.placement.shape).master) return true;
   return StorageOf(place_, entry.placement, layout_.zero) == ParameterStorage::kShardsOnly;
 }
 
@@ -51,8 +54,8 @@ std::vector<Trainer::StateTensor> Trainer::State() {
     // The last stage has a copy of a tied table; the first stage's counts.
     const auto found = mine.find(entry.name);
     const bool here = found != mine.end() && entry.pipe == place_.Coord(Axis::kPipe);
-    state.push_back(Spread(entry, "model/" + entry.name, ValueInShards(entry)));
-    if (here) state.back().mine = StoredValue(*optimizer_.target(found->second).parameter);
+    state.push_back(Spread(entry, "model/" + entry.name, ValueByOptimizer(entry)));
+    if (here) ReadValue(state.back(), entry, found->second);
     const bool matrix = entry.placement.shape.rank() > 1;
     for (const auto& name : StateNamesOf(SettingsOf(config_.optim, entry.name, matrix).kind)) {
       state.push_back(Spread(entry, StrCat("optim/", entry.name, "/", name), true));
@@ -71,6 +74,22 @@ std::vector<Trainer::StateTensor> Trainer::State() {
     state.push_back(std::move(bias));
   }
   return state;
+}
+
+// The master where there is one, else the value, in F32.
+void Trainer::ReadValue(StateTensor& to, const ModelEntry& entry, size_t target) {
+  if (ValueByOptimizer(entry)) {
+    to.mine = optimizer_.ReadValue(target);
+    to.write = [this, target](const Tensor& values) { optimizer_.WriteValue(target, values); };
+    return;
+  }
+  const Tensor stored = StoredValue(*optimizer_.target(target).parameter);
+  to.mine = stored;
+  if (stored.dtype() == ComputeDType(stored.dtype())) return;
+  to.mine =
+      Tensor::Empty(stored.shape(), {DType::kF32, stored.device(), MemoryCategory::kWorkspace});
+  ConvertInto(to.mine, stored);
+  to.write = [stored](const Tensor& values) { ConvertInto(stored, values); };
 }
 
 void Trainer::ReadMoment(StateTensor& to, size_t target, const std::string& name) {
@@ -173,6 +192,18 @@ void Trainer::SetState(const std::function<Tensor(const std::string& name)>& who
     if (t.write) t.write(t.mine);
     RestoreTiedHead(t, tensor);
   }
+  // A rank has written its shard of a value that follows a master.
+  gradients_->GatherValues();
+}
+
+Trainer::StateTensor Trainer::TiedCopy() {
+  StateTensor value;
+  const auto table = std::find_if(whole_model_.begin(), whole_model_.end(),
+                                  [](const ModelEntry& e) { return e.name == "embedding"; });
+  for (size_t i = 0; i < optimizer_.size() && model_.embedding() == nullptr; ++i) {
+    if (optimizer_.target(i).parameter == model_.tied_head()) ReadValue(value, *table, i);
+  }
+  return value;
 }
 
 // The last stage's copy of a tied table, and its moments.
@@ -180,15 +211,16 @@ void Trainer::RestoreTiedHead(const StateTensor& t, const Tensor& whole) {
   if (model_.tied_head() == nullptr || model_.embedding() != nullptr) return;
   for (size_t i = 0; i < optimizer_.size(); ++i) {
     if (optimizer_.target(i).parameter != model_.tied_head()) continue;
-    if (t.name == "model/embedding") {
-      CopyShard(place_, t.spreading, whole, StoredValue(*model_.tied_head()));
-    }
+    const auto restore = [&](StateTensor copy) {
+      CopyShard(place_, t.spreading, whole, copy.mine);
+      if (copy.write) copy.write(copy.mine);
+    };
+    if (t.name == "model/embedding") restore(TiedCopy());
     for (const std::string& name : optimizer_.StateNames(i)) {
       if (t.name != "optim/embedding/" + name) continue;
       StateTensor copy;
       ReadMoment(copy, i, name);
-      CopyShard(place_, t.spreading, whole, copy.mine);
-      copy.write(copy.mine);
+      restore(copy);
     }
   }
 }

@@ -10,6 +10,7 @@
 #include "parallel/comm/local_world.h"
 #include "tensor/tolerance.h"
 #include "train/copies.h"
+#include "train/model_precision.h"
 #include "train/trainer.h"
 
 namespace choir {
@@ -140,13 +141,14 @@ void CompareGradients(LayoutVerdict& verdict, const std::string& step, const Ten
 struct UpdateBound {
   const OptimConfig& optim;
   double lr, error;
+  double roundoff;  // of the weights as they are stored
   const float *w, *v;
 
   double operator()(int64_t i) const {
     const double largest = std::max(1.0, (1 - optim.beta1) / std::sqrt(1 - optim.beta2));
     const double root = std::sqrt(static_cast<double>(v[i])) + optim.eps;
     const double step = lr * std::min(2 * largest, 4 * error / root);
-    return step + 4 * UnitRoundoff(DType::kF32) * (std::abs(static_cast<double>(w[i])) + lr);
+    return step + 4 * roundoff * (std::abs(static_cast<double>(w[i])) + lr);
   }
 };
 
@@ -165,7 +167,11 @@ void CompareWeights(LayoutVerdict& verdict, const Reference& reference, size_t k
     const std::string parameter = name.substr(6);
     const double error =
         verdict.gradients.bound * Largest(reference.steps[k].gradients.at("grad/" + parameter));
-    const UpdateBound bound{reference.config.optim, reference.steps[k].lr, error,
+    const ParameterPrecision precision = PrecisionOf(reference.config, parameter, tensor.shape());
+    const UpdateBound bound{reference.config.optim,
+                            reference.steps[k].lr,
+                            error,
+                            UnitRoundoff(precision.master ? DType::kF32 : precision.storage),
                             tensor.data<float>(),
                             want.at("optim/" + parameter + "/v").data<float>()};
     CompareTensor(verdict.weights, step + name, got.at(name), tensor, bound);
@@ -238,7 +244,8 @@ LayoutVerdict Start(const VerifyLayout& layout, const Reference& reference, Nume
   LayoutVerdict verdict;
   verdict.layout = layout;
   verdict.promises_bits = PromisesBits(layout, numerics);
-  const double bound = ErrorBound(DType::kF32, SumLength(reference.config, layout.parallel));
+  const double bound = ErrorBound(DType::kF32, SumLength(reference.config, layout.parallel)) +
+                       FormatBound(reference.config);
   for (Deviation* d : {&verdict.loss, &verdict.grad_norm, &verdict.gradients}) d->bound = bound;
   verdict.weights.bound = 1;  // CompareWeights counts in units of its own bound
   return verdict;
@@ -263,6 +270,19 @@ int64_t SumLength(const RunConfig& config, const ParallelConfig& parallel) {
       2 * m.hidden + heads + config.data.sequence_length + ffn + RingRoundings(parallel);
   return 2 * (m.layers * block + *m.vocab_size) +
          config.data.batch_sequences * config.data.sequence_length;
+}
+
+double FormatBound(const RunConfig& config) {
+  const PrecisionConfig& precision = config.precision;
+  const bool fp8 = UsesFp8(precision);
+  const bool sixteen =
+      fp8 || ActivationFormat(precision) != DType::kF32 || WireFormat(precision) != DType::kF32 ||
+      ResolvePrecision(precision, "layers.0.ffn.down", {1, 1}, false) != ParameterPrecision();
+  if (!sixteen) return 0;
+  // Of each layer: both operands of four products, and five results; forward and backward.
+  const int64_t roundings = 2 * 13 * config.model.layers;
+  return 8 * std::sqrt(static_cast<double>(roundings) + 16) *
+         (fp8 ? std::ldexp(1, -4) : UnitRoundoff(DType::kBF16));
 }
 
 bool PromisesBits(const VerifyLayout& layout, Numerics numerics) {

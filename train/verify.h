@@ -10,7 +10,9 @@
 // In invariant mode the claim is equality of bits, wherever docs/parallelism.md says so. Elsewhere
 // it is a bound: two sums of n numbers in different orders differ by at most
 // ErrorBound(f32, n) times the largest number involved (tensor/tolerance.h), with n the longest
-// chain of roundings that a gradient goes through (SumLength).
+// chain of roundings that a gradient goes through (SumLength). Formats with fewer bits
+// (`precision:`) widen it: where an F32 value lies beside the middle between two numbers of a
+// format, another order of a sum takes the other one (FormatBound).
 #pragma once
 
 #include <functional>
@@ -64,6 +66,10 @@ absl::StatusOr<VerifyLayout> ParseLayout(const std::string& text);
 // The longest chain of roundings that a gradient goes through: every sum of a forward and a
 // backward pass, one after another, then over the tokens of the step.
 int64_t SumLength(const RunConfig& config, const ParallelConfig& parallel);
+// What the formats of the config add to the bound of fast numerics: 8 sqrt(r + 16) u, with u the
+// coarsest format's unit roundoff and r the roundings to formats that a value goes through, one
+// after another, in a forward and a backward pass. Above 1 it claims next to nothing, as for FP8.
+double FormatBound(const RunConfig& config);
 // Whether the layout has the bits of one rank (docs/parallelism.md, "Invariant numerics"): a power
 // of two of ranks.
 bool PromisesBits(const VerifyLayout& layout, Numerics numerics);
