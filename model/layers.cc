@@ -96,8 +96,8 @@ Var Attention::Forward(Tape& tape, const Var& x, const BlockInput& input, KvCach
   Var prepared = Prepare(tape, x, input);
   Var mixed;
   if (cache != nullptr) {
-    mixed = tape.Input(
-        tape.Rounded("attention", CachedAttention(prepared.tensor(), *cache, scale)));
+    mixed =
+        tape.Input(tape.Rounded("attention", CachedAttention(prepared.tensor(), *cache, scale)));
   } else {
     mixed = ContextAttention(tape, prepared, {input.boundaries, scale, &input.tokens}, *place);
   }

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "optim/adamw.h"
 #include "base/strings.h"
+#include "optim/adamw.h"
 
 namespace choir {
 namespace {
@@ -199,14 +199,14 @@ std::string PrecisionTable(const PrecisionConfig& config, const std::vector<Name
     if (known == rows.end()) known = rows.insert(known, {row.kind, row.precision, 0});
     known->elements += row.elements;
   }
-  std::string text =
-      StrCat("precision ", EnumToString(config.recipe), ": activations ",
-             ActivationFormat(config) == DType::kF32    ? "fp32"
-             : ActivationFormat(config) == DType::kBF16 ? "bf16"
-                                                        : "fp16",
-             "; residual stream, router, norms, loss and sums fp32",
-             ScalesLoss(config) ? StrCat("; loss scale ", InitialLossScale(config)) : "",
-             "\n  tensors             elements  products   stored  master  gradient  wire   moments");
+  std::string text = StrCat(
+      "precision ", EnumToString(config.recipe), ": activations ",
+      ActivationFormat(config) == DType::kF32    ? "fp32"
+      : ActivationFormat(config) == DType::kBF16 ? "bf16"
+                                                 : "fp16",
+      "; residual stream, router, norms, loss and sums fp32",
+      ScalesLoss(config) ? StrCat("; loss scale ", InitialLossScale(config)) : "",
+      "\n  tensors             elements  products   stored  master  gradient  wire   moments");
   for (const Row& row : rows) text += "\n" + Line(row, WireFormat(config));
   return text;
 }

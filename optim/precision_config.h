@@ -33,9 +33,8 @@ struct EnumNames<MatmulFormat> {
 
 template <>
 struct EnumNames<MomentFormat> {
-  static constexpr EnumName<MomentFormat> kAll[] = {{MomentFormat::kF32, "fp32"},
-                                                    {MomentFormat::kBF16, "bf16"},
-                                                    {MomentFormat::kInt8, "int8"}};
+  static constexpr EnumName<MomentFormat> kAll[] = {
+      {MomentFormat::kF32, "fp32"}, {MomentFormat::kBF16, "bf16"}, {MomentFormat::kInt8, "int8"}};
 };
 
 // What one element is rounded to.
