@@ -8,6 +8,7 @@
 #include "ops/elementwise.h"
 #include "ops/gemm.h"
 #include "ops/launch.h"
+#include "ops/low_product.h"
 #include "ops/parallel_for.h"
 
 namespace choir {
@@ -329,6 +330,18 @@ std::vector<int64_t> Pieces(const SumPieces& pieces, bool invariant, int64_t row
   return *pieces;
 }
 
+// The head's values as its products read them.
+Tensor RoundedHead(const Parameter& head) {
+  const MatmulFormat format = head.matmul.format;
+  CHECK(format != MatmulFormat::kFp8Block && format != MatmulFormat::kMxfp8)
+      << head.name << ": the head has no 8-bit products";
+  const Tensor value = head.Value();
+  if (format == MatmulFormat::kFull) return value;
+  return RoundMatrix({value, Transpose::kYes, OperandRole::kWeight},
+                     RoundingOf(head.matmul, OperandRole::kWeight, false), nullptr)
+      .values;
+}
+
 }  // namespace
 
 CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const Tensor& labels,
@@ -339,7 +352,8 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
   const bool invariant = tape.invariant(), alone = options.vocabulary_group == nullptr;
   const auto pieces = Pieces(options.vocabulary_pieces, invariant, head.shape().dim(0));
   auto input = [&head, labels, scale, options, invariant, pieces](const Tensor& h) {
-    return LossInput{h, head.Value(), labels, scale, options, invariant, pieces};
+    return LossInput{h,       RoundedHead(head), labels, scale,
+                     options, invariant,         pieces, head.matmul.format};
   };
   const Saved hs = h.Save();
   if (!tape.recording()) {
@@ -386,7 +400,7 @@ Tensor Logits(const Tensor& h, const Parameter& head) {
   const Tensor value = head.Value();
   CHECK(h.shape().rank() == 2 && h.dim(1) == value.dim(1)) << head.name;
   Tensor logits = Tensor::Empty({h.dim(0), value.dim(0)}, h.options(MemoryCategory::kActivations));
-  MatmulInto(logits, h, Transpose::kNo, value, Transpose::kYes, 0.0);
+  ProductInto(logits, {h}, {value, Transpose::kYes, OperandRole::kWeight}, 0.0, head.matmul, {});
   return logits;
 }
 

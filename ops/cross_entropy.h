@@ -46,10 +46,14 @@ struct CrossEntropyResult {
 // each row ("loss.softmax"). That costs the logits once more (a third of the head's arithmetic) and
 // one chunk of logits of memory; no communication. With a group, backward starts from a power of
 // two (CHECKed): the sum over the group comes after it.
+//
+// With head.matmul of kBF16 or kF16 (8-bit formats are CHECKed against), the operands of all three
+// products are rounded to it: h, the head, and the gradient of the logits. Logits, softmax and sums
+// stay F32. That takes workspace for a copy of the head.
 CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const Tensor& labels,
                                 double scale, const CrossEntropyOptions& options = {});
 
-// h head^T, [T, V], for generation.
+// h head^T, [T, V], for generation; rounded alike.
 Tensor Logits(const Tensor& h, const Parameter& head);
 
 }  // namespace choir

@@ -7,23 +7,29 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "ops/chain_product.h"
 #include "ops/cross_entropy.h"
 #include "ops/gemm.h"
 #include "ops/log_sum_exp.h"
 #include "ops/parallel_for.h"
+#include "tensor/format_cast.h"
 
 namespace choir {
 
 struct LossInput {
-  Tensor h, head, labels;
+  Tensor h;
+  Tensor head;  // its values rounded to `format`
+  Tensor labels;
   double scale;
   CrossEntropyOptions options;  // `vocabulary` filled in
   bool invariant;
   std::vector<int64_t> pieces;  // bounds of the pieces of the head's rows
+  MatmulFormat format;          // of the products with the head
 
   int64_t width() const { return head.dim(1); }
   int64_t columns() const { return head.dim(0); }  // of the logits that are here
@@ -60,15 +66,27 @@ inline bool HaveGaps(std::span<const int32_t> rows) {
   return rows.back() - rows.front() != static_cast<int64_t>(rows.size()) - 1;
 }
 
-// The rows of h without gaps: in place if they have none, or else in `scratch`.
+// Rounds to the format of the products, in place.
+template <class T>
+void RoundForProduct(const LossInput& in, T* x, int64_t n) {
+  if (in.format == MatmulFormat::kFull) return;
+  if constexpr (std::is_same_v<T, float>) {
+    RoundTo(in.format == MatmulFormat::kBF16 ? NumberFormat::kBF16 : NumberFormat::kF16, x, x, n);
+  } else {
+    CHECK(false) << "products with rounded operands are for F32";
+  }
+}
+
+// The rows of h, rounded and without gaps: in place if both change nothing, or else in `scratch`.
 template <class T>
 const T* GatherRows(const LossInput& in, std::span<const int32_t> rows, const Tensor& scratch) {
   const int64_t width = in.width();
   const T* from = in.h.data<T>();
-  if (!HaveGaps(rows)) return from + rows.front() * width;
+  if (!HaveGaps(rows) && in.format == MatmulFormat::kFull) return from + rows.front() * width;
   T* h = scratch.data<T>();
   ForEachChunkRow(rows, width, [&](int64_t i, int64_t t) {
     std::copy_n(from + t * width, width, h + i * width);
+    RoundForProduct(in, h + i * width, width);
   });
   return h;
 }
@@ -111,13 +129,21 @@ double PieceExpSum(const LossInput& in, T* x, T shift) {
 }
 
 // Turns e^(x - maximum) of row t into `seed` times the gradient of the loss by its logits:
-// factor * e^(x - maximum), less `scale` at the label.
+// factor * e^(x - maximum), less `scale` at the label. With a format of fewer bits, the gradient is
+// rounded to it when divided by the power of two in `scale`: so it lies in the middle of the
+// range of F16, and no scale of the loss is needed for its sake.
 template <class T>
 void ToLogitGradient(const LossInput& in, int64_t t, T factor, double seed, T* x) {
-  RowScale(x, static_cast<T>(factor * static_cast<T>(seed)), in.columns());
+  const bool full = in.format == MatmulFormat::kFull;
+  const double unit = full || in.scale == 0 ? 1 : std::ldexp(1, -std::ilogb(in.scale));
+  const double times = full ? seed : unit;
+  RowScale(x, static_cast<T>(factor * static_cast<T>(times)), in.columns());
   if (const int64_t label = in.LabelColumn(t); label >= 0) {
-    x[label] -= static_cast<T>(in.scale * seed);
+    x[label] -= static_cast<T>(in.scale * times);
   }
+  if (full) return;
+  RoundForProduct(in, x, in.columns());
+  RowScale(x, static_cast<T>(seed / unit), in.columns());
 }
 
 }  // namespace choir

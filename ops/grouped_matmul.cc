@@ -1,11 +1,15 @@
 #include "ops/grouped_matmul.h"
 
 #include <algorithm>
+#include <array>
+#include <type_traits>
 #include <vector>
 
+#include "ops/block_gemm.h"
 #include "ops/gemm.h"
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
+#include "ops/round_operand.h"
 
 namespace choir {
 namespace {
@@ -51,14 +55,103 @@ void RunTiles(std::vector<Tile>& tiles, const Task& task) {
               [&](int64_t i) { task(tiles[static_cast<size_t>(i)]); });
 }
 
+PieceBounds Bounds(const SumPieces& pieces) {
+  return pieces == nullptr ? PieceBounds() : PieceBounds(*pieces);
+}
+
+int64_t NumBlocks(int64_t n, PieceBounds pieces) {
+  return static_cast<int64_t>(BlockBounds(n, pieces, kFp8Block).size()) - 1;
+}
+
 // to[rows of e] = from[rows of e] op(w[e]), with op the transpose forward (to is y).
 struct RowProduct {
   Tensor from, w, offsets;
   Transpose transpose_w;
   InnerSum order;
+  MatmulPrecision precision;
+  SumPieces other_pieces;                       // of the dim of w that is not summed
+  std::shared_ptr<const GroupedLeaves> leaves;  // 128 x 128 blocks of dy end where they do
 
   bool forward() const { return transpose_w == Transpose::kYes; }
+  bool rounds() const { return precision.format != MatmulFormat::kFull; }
+  OperandRounding RoundingOfRows() const {
+    return RoundingOf(precision, forward() ? OperandRole::kActivation : OperandRole::kGradient,
+                      false);
+  }
+  OperandRounding RoundingOfWeight() const {
+    return RoundingOf(precision, OperandRole::kWeight, !forward());
+  }
 };
+
+// Workspace for the rounded operands of a product; all undefined for kFull.
+struct RoundedRows {
+  Tensor from, w;
+  Tensor from_scales;  // kFp8Block: [blocks of k, N]
+  Tensor w_scales;     // [E, blocks of k, width]
+};
+
+RoundedRows MakeRounded(const RowProduct& p) {
+  if (!p.rounds()) return {};
+  CHECK(p.from.dtype() == DType::kF32)
+      << "products with rounded operands are for F32, not " << p.from.dtype();
+  const TensorOptions options = p.from.options(MemoryCategory::kWorkspace);
+  RoundedRows r{
+      Tensor::Empty(p.from.shape(), options), Tensor::Empty(p.w.shape(), options), {}, {}};
+  if (!p.RoundingOfRows().HasScales()) return r;
+  const Sizes size = SizesOf(p.w);
+  const int64_t blocks = NumBlocks(p.from.dim(1), Bounds(p.order.pieces));
+  r.from_scales = Tensor::Empty({blocks, p.from.dim(0)}, options);
+  r.w_scales = Tensor::Empty({size.experts, blocks, p.forward() ? size.out : size.in}, options);
+  return r;
+}
+
+// Where 128 x 128 blocks of rows of an expert end beside: the leaves, from its first row.
+std::vector<int64_t> LeafBounds(const RowProduct& p, int64_t expert) {
+  const bool cut = p.order.numerics == Numerics::kInvariant && p.RoundingOfRows().square;
+  if (p.leaves == nullptr || !cut) return {};
+  const int32_t* offset = p.offsets.data<int32_t>() + expert;
+  std::vector<int64_t> bounds = {0};
+  for (size_t i = 0; i < p.leaves->index.size(); ++i) {
+    const auto leaf = static_cast<int64_t>(i);
+    const int64_t end = p.leaves->End(leaf, expert);
+    if (p.leaves->Begin(leaf, expert) < end) bounds.push_back(end - offset[0]);
+  }
+  std::sort(bounds.begin(), bounds.end());
+  CHECK(bounds.back() == offset[1] - offset[0]) << "rows of expert " << expert << " in no leaf";
+  return bounds;
+}
+
+// The rows of experts [begin, end), and their weights. Each has its blocks of its own.
+void RoundExperts(const RowProduct& p, const RoundedRows& rounded, int64_t begin, int64_t end) {
+  const Sizes size = SizesOf(p.w);
+  const int64_t k = p.from.dim(1), n = p.from.dim(0), elements = size.out * size.in;
+  const int32_t* offset = p.offsets.data<int32_t>();
+  const bool scaled = rounded.w_scales.defined();
+  const int64_t per_expert = scaled ? rounded.w_scales.dim(1) * rounded.w_scales.dim(2) : 0;
+  for (int64_t e = begin; e < end; ++e) {
+    const int64_t first = offset[e], count = offset[e + 1] - first;
+    if (count == 0 || elements == 0) continue;
+    const std::vector<int64_t> leaves = LeafBounds(p, e);
+    RoundOperand({.how = p.RoundingOfRows(),
+                  .from = p.from.data<float>() + first * k,
+                  .rows = count,
+                  .columns = k,
+                  .sum_pieces = Bounds(p.order.pieces),
+                  .other_pieces = leaves,
+                  .to = rounded.from.data<float>() + first * k,
+                  .scales = scaled ? rounded.from_scales.data<float>() + first : nullptr,
+                  .scale_stride = n});
+    RoundOperand({.how = p.RoundingOfWeight(),
+                  .from = p.w.data<float>() + e * elements,
+                  .rows = size.out,
+                  .columns = size.in,
+                  .sum_pieces = Bounds(p.order.pieces),
+                  .other_pieces = Bounds(p.other_pieces),
+                  .to = rounded.w.data<float>() + e * elements,
+                  .scales = scaled ? rounded.w_scales.data<float>() + e * per_expert : nullptr,
+                  .scale_stride = p.forward() ? size.out : size.in});
+  }
+}
 
 int64_t NumRuns(const ExpertRuns& runs) {
   return std::max<int64_t>(1, static_cast<int64_t>(runs.bounds.size()) - 1);
@@ -72,9 +165,11 @@ void AwaitRows(const ExpertRuns& runs) {
 // Experts [begin, end). Each tile is a product of its own, so that what is computed together
 // changes no bit.
 template <class T>
-void MultiplyExperts(const Tensor& to, const RowProduct& p, int64_t begin, int64_t end,
-                     const std::function<void()>& poll) {
+void MultiplyExperts(const Tensor& to, const RowProduct& p, const RoundedRows& rounded,
+                     std::array<int64_t, 2> experts, const std::function<void()>& poll) {
   const Sizes size = SizesOf(p.w);
+  const Tensor& from = p.rounds() ? rounded.from : p.from;
+  const Tensor& w = p.rounds() ? rounded.w : p.w;
   const int64_t n = p.forward() ? size.out : size.in, k = p.forward() ? size.in : size.out;
   const int32_t* offset = p.offsets.data<int32_t>();
   const auto multiply = [&](const Tile& tile) {
@@ -82,16 +177,25 @@ void MultiplyExperts(const Tensor& to, const RowProduct& p, int64_t begin, int64
                            .m = tile.count,
                            .n = n,
                            .k = k,
-                           .a = p.from.data<T>() + tile.begin * k,
+                           .a = from.data<T>() + tile.begin * k,
                            .lda = k,
-                           .b = p.w.data<T>() + tile.expert * size.out * size.in,
+                           .b = w.data<T>() + tile.expert * size.out * size.in,
                            .ldb = size.in,
                            .c = to.data<T>() + tile.begin * n,
                            .ldc = n};
+    if constexpr (std::is_same_v<T, float>) {
+      if (rounded.w_scales.defined()) {
+        const int64_t per_expert = rounded.w_scales.dim(1) * n;
+        return BlockGemm(args,
+                         {rounded.from_scales.data<float>() + tile.begin, p.from.dim(0),
+                          rounded.w_scales.data<float>() + tile.expert * per_expert, n},
+                         p.order);
+      }
+    }
     Gemm(args, p.order);
   };
   std::vector<Tile> tiles;
-  for (int64_t e = begin; e < end; ++e) {
+  for (int64_t e = experts[0]; e < experts[1]; ++e) {
     AddTiles(tiles, {e, offset[e], offset[e + 1] - offset[e], 1}, kRowTile);
     // As few at once as keep all threads busy.
     if (!poll || static_cast<int>(tiles.size()) < NumThreads()) continue;
@@ -106,6 +210,7 @@ Tensor Multiply(const RowProduct& p, const ExpertRuns& runs) {
   const Sizes size = SizesOf(p.w);
   const int64_t width = p.forward() ? size.out : size.in;
   Tensor to = Tensor::Empty({p.from.dim(0), width}, p.from.options(MemoryCategory::kActivations));
+  const RoundedRows rounded = MakeRounded(p);
   Launch(to.device(), "grouped_linear", [&] {
     CHECK(p.offsets.data<int32_t>()[size.experts] == p.from.dim(0)) << "rows without an expert";
     const std::vector<int64_t> all = {0, size.experts};
@@ -114,8 +219,9 @@ Tensor Multiply(const RowProduct& p, const ExpertRuns& runs) {
     for (size_t i = 0; i + 1 < bounds.size(); ++i) {
       const auto run = static_cast<int64_t>(i);
       if (runs.before) runs.before(run);
+      if (p.rounds()) RoundExperts(p, rounded, bounds[i], bounds[i + 1]);
       DispatchFloat(to.dtype(), [&]<class T>() {
-        MultiplyExperts<T>(to, p, bounds[i], bounds[i + 1], runs.poll);
+        MultiplyExperts<T>(to, p, rounded, {bounds[i], bounds[i + 1]}, runs.poll);
       });
       if (runs.after) runs.after(run, to);
     }
@@ -128,6 +234,8 @@ struct WeightGrad {
   Tensor dy, x, offsets;
   std::shared_ptr<const GroupedLeaves> leaves;
   Numerics numerics;
+  MatmulPrecision precision;
+  SumPieces out_pieces;  // of O: 128 x 128 blocks of dy end there
 
   struct Range {
     int64_t begin, end;
@@ -137,10 +245,74 @@ struct WeightGrad {
     const int32_t* offset = offsets.data<int32_t>();
     return {offset[expert], offset[expert + 1]};
   }
+  bool rounds() const { return precision.format != MatmulFormat::kFull; }
+  OperandRounding RoundingOfRows(OperandRole role) const {
+    return RoundingOf(precision, role, /*sum_in_rows=*/true);
+  }
+};
+
+// dy or x, rounded along the rows of each expert. Undefined for kFull.
+struct RoundedRange {
+  Tensor values;
+  Tensor scales;  // kFp8Block: [blocks, width], the blocks of each expert after those before it
+};
+
+RoundedRange MakeRange(const WeightGrad& g, const Tensor& of, int64_t experts) {
+  if (!g.rounds()) return {of, {}};
+  CHECK(of.dtype() == DType::kF32)
+      << "products with rounded operands are for F32, not " << of.dtype();
+  const TensorOptions options = of.options(MemoryCategory::kWorkspace);
+  RoundedRange range{Tensor::Empty(of.shape(), options), {}};
+  if (!g.RoundingOfRows(OperandRole::kActivation).HasScales()) return range;
+  // The most that there can be, however rows are dealt to experts.
+  range.scales = Tensor::Empty({of.dim(0) / kFp8Block + experts, of.dim(1)}, options);
+  return range;
+}
+
+// Rounds the rows of every expert; returns the first block of each.
+std::vector<int64_t> RoundRange(const WeightGrad& g, int64_t leaf, const Tensor& of,
+                                OperandRole role, const RoundedRange& to) {
+  std::vector<int64_t> first_block = {0};
+  const int64_t width = of.dim(1);
+  const bool is_gradient = role == OperandRole::kGradient;
+  for (int64_t e = 0; e + 1 < g.offsets.NumElements(); ++e) {
+    const auto [begin, end] = g.Rows(leaf, e);
+    first_block.push_back(first_block.back() + (end - begin + kFp8Block - 1) / kFp8Block);
+    if (begin == end || width == 0) continue;
+    float* scales = nullptr;
+    if (to.scales.defined()) {
+      scales = to.scales.data<float>() + first_block[static_cast<size_t>(e)] * width;
+    }
+    RoundOperand({.how = g.RoundingOfRows(role),
+                  .from = of.data<float>() + begin * width,
+                  .rows = end - begin,
+                  .columns = width,
+                  .sum_pieces = {},
+                  .other_pieces = is_gradient ? Bounds(g.out_pieces) : PieceBounds(),
+                  .to = to.values.data<float>() + begin * width,
+                  .scales = scales,
+                  .scale_stride = width});
+  }
+  return first_block;
+}
+
+// The rounded operands of a leaf's products.
+struct RoundedGrads {
+  RoundedRange dy, x;
+  std::vector<int64_t> first_block;
+
+  // Of one tile of an expert.
+  BlockScales Scales(const Tile& tile) const {
+    const int64_t block = first_block[static_cast<size_t>(tile.expert)];
+    const int64_t out = dy.values.dim(1), in = x.values.dim(1);
+    return {dy.scales.data<float>() + block * out + tile.begin, out,
+            x.scales.data<float>() + block * in, in};
+  }
 };
 
 template <class T>
-void AddWeightGrad(const Tensor& grad, const WeightGrad& g, int64_t leaf) {
+void AddWeightGrad(const Tensor& grad, const WeightGrad& g, const RoundedGrads& rounded,
+                   int64_t leaf) {
   const Sizes size = SizesOf(grad);
   std::vector<Tile> tiles;
   for (int64_t e = 0; e < size.experts; ++e) {
@@ -155,14 +327,29 @@ void AddWeightGrad(const Tensor& grad, const WeightGrad& g, int64_t leaf) {
                            .m = tile.count,
                            .n = size.in,
                            .k = end - begin,
-                           .a = g.dy.data<T>() + begin * size.out + tile.begin,
+                           .a = rounded.dy.values.data<T>() + begin * size.out + tile.begin,
                            .lda = size.out,
-                           .b = g.x.data<T>() + begin * size.in,
+                           .b = rounded.x.values.data<T>() + begin * size.in,
                            .ldb = size.in,
                            .beta = 1,
                            .c = grad.data<T>() + (tile.expert * size.out + tile.begin) * size.in,
                            .ldc = size.in};
-    Gemm(args, InnerSum{g.numerics, nullptr});
+    const InnerSum order{g.numerics, nullptr};
+    if constexpr (std::is_same_v<T, float>) {
+      if (rounded.dy.scales.defined()) return BlockGemm(args, rounded.Scales(tile), order);
+    }
+    Gemm(args, order);
+  });
+}
+
+void AddWeight(const Tensor& grad, const WeightGrad& g, int64_t leaf) {
+  RoundedGrads rounded{MakeRange(g, g.dy, grad.dim(0)), MakeRange(g, g.x, grad.dim(0)), {}};
+  Launch(grad.device(), "grouped_linear_weight", [&] {
+    if (g.rounds()) {
+      rounded.first_block = RoundRange(g, leaf, g.dy, OperandRole::kGradient, rounded.dy);
+      RoundRange(g, leaf, g.x, OperandRole::kActivation, rounded.x);
+    }
+    DispatchFloat(grad.dtype(), [&]<class T>() { AddWeightGrad<T>(grad, g, rounded, leaf); });
   });
 }
 
@@ -183,27 +370,39 @@ Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets,
   if (options.leaves != nullptr) CheckLeaves(*options.leaves, w);
   tape.Use(w);
   Saved xs = x.Save();
-  const InnerSum over_in{tape.numerics(), options.in_pieces};
-  const InnerSum over_out{tape.numerics(), options.out_pieces};
-  Var y = tape.Compute(options.tag, [xs, &w, offsets, over_in, runs = options.forward] {
-    return Multiply({xs.Get(), w.Value(), offsets, Transpose::kYes, over_in}, runs);
+  const Numerics numerics = tape.numerics();
+  const MatmulPrecision precision = w.matmul;
+  Var y = tape.Compute(options.tag, [xs, &w, offsets, options, numerics, precision] {
+    return Multiply({xs.Get(),
+                     w.Value(),
+                     offsets,
+                     Transpose::kYes,
+                     {numerics, options.in_pieces},
+                     precision,
+                     options.out_pieces,
+                     nullptr},
+                    options.forward);
   });
-  tape.Record({&y}, [xs, gx = x.grad(), &w, offsets, over_out, leaves = options.leaves,
-                     arriving = options.forward, runs = options.backward](Sink& sink) {
+  tape.Record({&y}, [xs, gx = x.grad(), &w, offsets, options, numerics, precision](Sink& sink) {
     const Tensor dy = sink.OutputGrad(0), x = xs.Get();  // rows may set out again
     if (gx != nullptr) {
-      sink.Add(gx, Multiply({dy, w.Value(), offsets, Transpose::kNo, over_out}, runs));
+      sink.Add(gx, Multiply({dy,
+                             w.Value(),
+                             offsets,
+                             Transpose::kNo,
+                             {numerics, options.out_pieces},
+                             precision,
+                             options.in_pieces,
+                             options.leaves},
+                            options.backward));
     }
     std::vector<int64_t> index;
-    if (leaves != nullptr) index = leaves->index;
-    const WeightGrad sum{dy, x, offsets, leaves, over_out.numerics};
-    AwaitRows(arriving);
-    AwaitRows(runs);
-    sink.Weight(w, std::move(index), [sum](const Tensor& grad, int64_t leaf) {
-      Launch(grad.device(), "grouped_linear_weight", [&] {
-        DispatchFloat(grad.dtype(), [&]<class T>() { AddWeightGrad<T>(grad, sum, leaf); });
-      });
-    });
+    if (options.leaves != nullptr) index = options.leaves->index;
+    const WeightGrad sum{dy, x, offsets, options.leaves, numerics, precision, options.out_pieces};
+    AwaitRows(options.forward);
+    AwaitRows(options.backward);
+    sink.Weight(w, std::move(index),
+                [sum](const Tensor& grad, int64_t leaf) { AddWeight(grad, sum, leaf); });
   });
   return y;
 }

@@ -22,8 +22,9 @@ struct ExpertRuns {
   std::function<void()> poll;
 };
 
-// `in_pieces`, `out_pieces` and `leaves` are read by tapes with invariant numerics only. Bounds of
-// pieces count elements of this rank's part of w: I columns or O rows of one expert.
+// Bounds of pieces count elements of this rank's part of w: I columns or O rows of one expert. They
+// give sums their order on tapes with invariant numerics, and end the blocks of low-precision
+// formats on all. `leaves` are read in invariant mode only.
 struct GroupedOptions {
   Tag tag = "grouped_linear";
   SumPieces in_pieces;   // of the sum over I of the forward pass
@@ -39,6 +40,9 @@ struct GroupedOptions {
 // offsets[E] = N, y [N, O]. N may be 0. Backward: dx is new; dw is added into w.grad, or leaf by
 // leaf into w.tree; it is not touched for experts without rows. `offsets` must be a decision of the
 // router (Dispatch): it is kept.
+//
+// Operands are rounded as w.matmul says when the op is made, as those of Linear are; along rows,
+// blocks start at each expert's first row (in invariant mode at its first of each leaf).
 Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets,
                   const GroupedOptions& options);
 Var GroupedLinear(Tape& tape, const Var& x, Parameter& w, const Tensor& offsets,

@@ -1,6 +1,6 @@
 #include "ops/matmul.h"
 
-#include "ops/gemm.h"
+#include "ops/low_product.h"
 
 namespace choir {
 namespace {
@@ -18,6 +18,39 @@ Tensor AsMatrix(const Tensor& w, int in_dims) {
   return w.Reshape({shape.out, shape.in});
 }
 
+// The three products of a weight [O, I].
+struct Products {
+  MatmulPrecision precision;
+  int in_dims;
+  Numerics numerics;
+  LinearOptions options;
+  std::shared_ptr<const RowLeaves> rows;
+
+  Tensor Forward(const Tensor& x, const Tensor& w) const {
+    Tensor y = Tensor::Empty({x.dim(0), w.dim(0)}, x.options(MemoryCategory::kActivations));
+    ProductInto(y, {x}, {w, Transpose::kYes, OperandRole::kWeight, options.out_pieces}, 0.0,
+                precision, {numerics, options.in_pieces});
+    return y;
+  }
+
+  Tensor Input(const Tensor& dy, const Tensor& w) const {
+    Tensor dx = Tensor::Empty({dy.dim(0), w.dim(1)}, dy.options());
+    // Blocks of several rows end where leaves do.
+    SumPieces leaves;
+    if (rows != nullptr) leaves = SumPieces(rows, &rows->bounds);
+    ProductInto(dx, {dy, Transpose::kNo, OperandRole::kGradient, leaves},
+                {w, Transpose::kNo, OperandRole::kWeight, options.in_pieces}, 0.0, precision,
+                {numerics, options.out_pieces});
+    return dx;
+  }
+
+  // Of one leaf's rows, or all.
+  void AddWeight(const Tensor& grad, const Tensor& x, const Tensor& dy) const {
+    ProductInto(grad, {dy, Transpose::kYes, OperandRole::kGradient, options.out_pieces}, {x}, 1.0,
+                precision, {numerics, nullptr});
+  }
+};
+
 }  // namespace
 
 Var Linear(Tape& tape, const Var& x, Parameter& w, const LinearOptions& options) {
@@ -27,31 +60,22 @@ Var Linear(Tape& tape, const Var& x, Parameter& w, const LinearOptions& options)
   CHECK(x.dim(1) == MatrixShape(w.shape(), in_dims).in) << w.name << " " << w.shape();
   tape.Use(w);
   Saved xs = x.Save();
-  const InnerSum over_in{tape.numerics(), options.in_pieces};
-  const InnerSum over_out{tape.numerics(), options.out_pieces};
-  Var y = tape.Compute(options.tag, [xs, &w, in_dims, over_in] {
+  const Products products{w.matmul, in_dims, tape.numerics(), options, tape.rows()};
+  Var y = tape.Compute(options.tag, [xs, &w, products] {
     // First: to make x again may need other layers' weights, and this one's need not be there.
     const Tensor& x = xs.Get();
-    const Tensor matrix = AsMatrix(w.Value(), in_dims);
-    Tensor out = Tensor::Empty({x.dim(0), matrix.dim(0)}, x.options(MemoryCategory::kActivations));
-    MatmulInto(out, x, Transpose::kNo, matrix, Transpose::kYes, 0.0, over_in);
-    return out;
+    return products.Forward(x, AsMatrix(w.Value(), products.in_dims));
   });
-  tape.Record({&y}, [xs, gx = x.grad(), &w, in_dims, over_out, rows = tape.rows()](Sink& sink) {
+  tape.Record({&y}, [xs, gx = x.grad(), &w, products](Sink& sink) {
     const Tensor dy = sink.OutputGrad(0);
     if (gx != nullptr) {
-      const Tensor matrix = AsMatrix(w.Value(), in_dims);
-      Tensor dx = Tensor::Empty({dy.dim(0), matrix.dim(1)}, dy.options());
-      MatmulInto(dx, dy, Transpose::kNo, matrix, Transpose::kNo, 0.0, over_out);
-      sink.Add(gx, std::move(dx));
+      sink.Add(gx, products.Input(dy, AsMatrix(w.Value(), products.in_dims)));
     }
-    const InnerSum over_rows{over_out.numerics, nullptr};
-    sink.Weight(
-        w, rows, dy.dim(0),
-        [x = xs.Get(), dy, in_dims, over_rows](const Tensor& grad, int64_t begin, int64_t end) {
-          MatmulInto(AsMatrix(grad, in_dims), dy.Rows(begin, end - begin), Transpose::kYes,
-                     x.Rows(begin, end - begin), Transpose::kNo, 1.0, over_rows);
-        });
+    sink.Weight(w, products.rows, dy.dim(0),
+                [x = xs.Get(), dy, products](const Tensor& grad, int64_t begin, int64_t end) {
+                  products.AddWeight(AsMatrix(grad, products.in_dims), x.Rows(begin, end - begin),
+                                     dy.Rows(begin, end - begin));
+                });
   });
   return y;
 }

@@ -98,15 +98,20 @@ int64_t NumLocalTokens(const Place& place, const TokenGrid& grid) {
 }
 
 SumPieces PiecesOf(const Place& place, AxisSet axes, int64_t units, int64_t unit_size) {
-  if (!place.invariant()) return nullptr;
   const int64_t ranks = place.Size(axes), rank = place.Coord(axes);
-  CHECK(kVirtualPieces % ranks == 0) << ranks << " ranks over " << axes.ToString();
-  const int64_t each = kVirtualPieces / ranks;
+  CHECK(!place.invariant() || kVirtualPieces % ranks == 0)
+      << ranks << " ranks over " << axes.ToString();
+  const int64_t begin = PieceBegin(units, ranks, rank), end = PieceBegin(units, ranks, rank + 1);
   auto bounds = std::make_shared<std::vector<int64_t>>();
-  const int64_t begin = PieceBegin(units, kVirtualPieces, rank * each);
-  for (int64_t i = rank * each; i <= (rank + 1) * each; ++i) {
+  for (int64_t i = 0; i <= kVirtualPieces; ++i) {
+    // Those of the pieces before and after this part that end at its ends do not count.
+    if (i * ranks < rank * kVirtualPieces || i * ranks > (rank + 1) * kVirtualPieces) continue;
     bounds->push_back((PieceBegin(units, kVirtualPieces, i) - begin) * unit_size);
   }
+  const int64_t size = (end - begin) * unit_size;
+  // Where ranks do not divide the pieces, a piece is cut at the ends of this part.
+  if (bounds->empty() || bounds->front() != 0) bounds->insert(bounds->begin(), 0);
+  if (bounds->size() < 2 || bounds->back() != size) bounds->push_back(size);
   return bounds;
 }
 

@@ -52,7 +52,8 @@ int64_t NumLocalTokens(const Place& place, const TokenGrid& grid);
 RowRuns DealTokens(ContextMethod method, const TokenGrid& grid, int64_t ranks, int64_t c);
 
 // The pieces of a sum over a dim that is cut over tensor ranks (or expert-tensor ranks): `units`
-// things of `unit_size` elements each, this rank holding its piece of them. Null in fast mode.
+// things of `unit_size` elements each, this rank holding its part of them. In fast mode the number
+// of ranks need not divide that of pieces: a piece then also ends where a rank's part does.
 SumPieces PiecesOf(const Place& place, AxisSet axes, int64_t units, int64_t unit_size);
 
 }  // namespace choir
