@@ -13,7 +13,6 @@
 #include "ops/elementwise.h"
 #include "ops/parallel_for.h"
 #include "optim/clip.h"
-#include "optim/schedule.h"
 #include "train/agreement.h"
 #include "train/auto_layout.h"
 #include "train/model_precision.h"
@@ -269,13 +268,13 @@ void Trainer::AddTiedGradients() {
 }
 
 absl::Status Trainer::Update(StepReport& report) {
+  report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, Position(report));
   const bool overflowed = !std::isfinite(report.grad_norm);
   if (overflowed && MaySkip(config_.precision, loss_scale_)) {
     SkipUpdate(report);
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(CheckFinite(report.grad_norm));
-  report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
   weights_.Release();
   const double unscale = 1 / loss_scale_.scale;
   optimizer_.Step(
@@ -301,6 +300,12 @@ void Trainer::EndStep(StepReport& report, bool overflowed) {
   report.skipped_steps = loss_scale_.skipped;
   report.step = ++step_;
   report.tokens = tokens_ += report.step_labels;
+}
+
+SchedulePosition Trainer::Position(const StepReport& report) const {
+  const ScheduleConfig& schedule = config_.optim.schedule;
+  if (schedule.unit == ScheduleUnit::kSteps) return AtStep(step_, config_.train.steps);
+  return {tokens_, tokens_ + report.step_labels, *schedule.total_tokens};
 }
 
 std::vector<double> Trainer::GroupScales(double unscale) const {

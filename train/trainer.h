@@ -17,6 +17,7 @@
 #include "model/transformer.h"
 #include "optim/loss_scale.h"
 #include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "parallel/assemble.h"
 #include "parallel/zero/gradient_sum.h"
 #include "parallel/zero/weight_store.h"
@@ -125,6 +126,7 @@ class Trainer {
   void SkipUpdate(StepReport& report);
   void EndStep(StepReport& report, bool overflowed);
   std::vector<double> GroupScales(double unscale) const;
+  SchedulePosition Position(const StepReport& report) const;
   absl::Status CheckFinite(double grad_norm) const;
   StepReport Report(const Batch& batch, const StepSums& sums) const;
   void RestoreLossScale(const nlohmann::json& state);
