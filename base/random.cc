@@ -14,6 +14,10 @@ namespace {
 // Named, because -Wpedantic-clean code cannot spell the 128-bit type otherwise.
 __extension__ using Uint128 = unsigned __int128;
 
+constexpr int kRounds = 10;
+constexpr uint32_t kMultiplierA = 0xD2511F53, kMultiplierB = 0xCD9E8D57;
+constexpr uint32_t kWeylA = 0x9E3779B9, kWeylB = 0xBB67AE85;
+
 uint64_t Join(uint32_t low, uint32_t high) { return low | (uint64_t{high} << 32); }
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection in which every input bit
@@ -27,13 +31,13 @@ uint64_t Mix(uint64_t x) {
 }  // namespace
 
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53} * counter[0];
-    const uint64_t b = uint64_t{0xCD9E8D57} * counter[2];
+  for (int round = 0; round < kRounds; ++round) {
+    const uint64_t a = uint64_t{kMultiplierA} * counter[0];
+    const uint64_t b = uint64_t{kMultiplierB} * counter[2];
     counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
                static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
-    key[0] += 0x9E3779B9;
-    key[1] += 0xBB67AE85;
+    key[0] += kWeylA;
+    key[1] += kWeylB;
   }
   return counter;
 }
@@ -49,6 +53,31 @@ std::array<uint32_t, 4> CounterRandom::Block(uint64_t index) const {
   return Philox4x32({static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
                      static_cast<uint32_t>(step_), static_cast<uint32_t>(step_ >> 32)},
                     key_);
+}
+
+void CounterRandom::Blocks(uint64_t first, PhiloxBlocks& blocks) const {
+  // Arrays, one element for each block: the compiler makes vectors of them.
+  std::array<std::array<uint32_t, kBlockRun>, 4>& c = blocks.word;
+  for (int i = 0; i < kBlockRun; ++i) {
+    const uint64_t index = first + static_cast<uint64_t>(i);
+    c[0][i] = static_cast<uint32_t>(index);
+    c[1][i] = static_cast<uint32_t>(index >> 32);
+    c[2][i] = static_cast<uint32_t>(step_);
+    c[3][i] = static_cast<uint32_t>(step_ >> 32);
+  }
+  std::array<uint32_t, 2> key = key_;
+  for (int round = 0; round < kRounds; ++round) {
+    for (int i = 0; i < kBlockRun; ++i) {
+      const uint64_t a = uint64_t{kMultiplierA} * c[0][i];
+      const uint64_t b = uint64_t{kMultiplierB} * c[2][i];
+      c[0][i] = static_cast<uint32_t>(b >> 32) ^ c[1][i] ^ key[0];
+      c[1][i] = static_cast<uint32_t>(b);
+      c[2][i] = static_cast<uint32_t>(a >> 32) ^ c[3][i] ^ key[1];
+      c[3][i] = static_cast<uint32_t>(a);
+    }
+    key[0] += kWeylA;
+    key[1] += kWeylB;
+  }
 }
 
 uint64_t CounterRandom::Bits(uint64_t index) const {

@@ -17,6 +17,12 @@ namespace choir {
 // One block of Philox4x32-10.
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
+// Blocks of neighbouring counters, word by word: word w of block i is word[w][i].
+inline constexpr int kBlockRun = 16;
+struct PhiloxBlocks {
+  alignas(64) std::array<std::array<uint32_t, kBlockRun>, 4> word;
+};
+
 // The numbers of one stream (for example a parameter's name) at one step. All methods are pure;
 // those of the same index draw on the same block, so use one of them per (stream, index).
 class CounterRandom {
@@ -31,6 +37,9 @@ class CounterRandom {
   double Normal(uint64_t index) const;
   // Uniform in [0, n), n > 0; the bias is below 2^-64 for every n.
   uint64_t Below(uint64_t index, uint64_t n) const;
+  // All bits of indices [first, first + kBlockRun), computed together: about 8 times as fast as one
+  // by one. Past 2^64 the index starts again from 0.
+  void Blocks(uint64_t first, PhiloxBlocks& blocks) const;
 
  private:
   std::array<uint32_t, 4> Block(uint64_t index) const;

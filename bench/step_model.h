@@ -11,7 +11,8 @@
 #include "model/transformer.h"
 #include "nlohmann/json.hpp"
 #include "ops/elementwise.h"
-#include "optim/adamw.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
 
 namespace choir {
 
@@ -156,7 +157,7 @@ class ChoirSide {
       : memory_before_(ProcessMemory("VmRSS:")),
         model_(c.model, kVocab, {DType::kF32, Device::kCpu}),
         parameters_(Pointers(model_)),
-        optimizer_(Optim(), parameters_) {
+        optimizer_(Optim(), WholeTargets(parameters_)) {
     const std::vector<int32_t> tokens = DrawTokens();
     input_ = MakeInput(tokens);
     model_.Initialize(kSeed);
@@ -173,7 +174,7 @@ class ChoirSide {
     const double backward = Now();
     const double norm = GlobalGradNorm(parameters_);
     const OptimConfig optim = Optim();
-    optimizer_.Step(optim.lr, ClipScale(norm, optim.clip_norm));
+    optimizer_.Step({optim.lr, ClipScale(norm, optim.clip_norm)});
     for (size_t i = 0; i < model_.experts().size(); ++i) {
       model_.experts()[i]->UpdateBias(loss.routing[i].expert_tokens);
     }
@@ -201,7 +202,7 @@ class ChoirSide {
   int64_t memory_before_;  // declared first: measured before the model is made
   Transformer model_;
   std::vector<Parameter*> parameters_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   ModelInput input_;
 };
 

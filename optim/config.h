@@ -20,6 +20,23 @@ struct EnumNames<ScheduleKind> {
                                                     {ScheduleKind::kStep, "step"}};
 };
 
+// The rule that turns gradients into updates.
+//   adamw  Loshchilov and Hutter 2019: decoupled decay, bias-corrected moments
+//   lion   Chen et al. 2023: the sign of an interpolated momentum
+//   sgd    with momentum (Polyak's or Nesterov's)
+enum class OptimKind { kAdamW, kLion, kSgd, kMuon, kFactored };
+template <>
+struct EnumNames<OptimKind> {
+  static constexpr EnumName<OptimKind> kAll[] = {{OptimKind::kAdamW, "adamw"},
+                                                 {OptimKind::kLion, "lion"},
+                                                 {OptimKind::kSgd, "sgd"},
+                                                 {OptimKind::kMuon, "muon"},
+                                                 {OptimKind::kFactored, "factored"}};
+};
+// Below this the second moment in float32, which holds nothing smaller than 1.4e-45, is too coarse
+// (optim/update_rule.h).
+inline constexpr double kSmallestEps = 1e-20;
+
 // The factor on the learning rate over a run of `train.steps` steps.
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kCosine;
@@ -45,38 +62,64 @@ struct ScheduleConfig {
 // Settings of the parameters whose name matches a pattern ('*' stands for any text).
 struct ParameterGroupConfig {
   std::string pattern;
+  std::optional<OptimKind> kind;
   double lr_scale = 1;
-  std::optional<double> weight_decay;
+  std::optional<double> weight_decay, beta1, beta2, eps, clip_norm;
 
   void Visit(auto&& v) {
     v("pattern", pattern, "parameter names; '*' stands for any text", Required(), NonEmpty());
+    v("kind", kind, "rule of the update; auto: as without this group");
     v("lr_scale", lr_scale, "factor on the learning rate", AtLeast(0));
     v("weight_decay", weight_decay, "auto: as without this group", AtLeast(0));
+    v("beta1", beta1, "auto: as without this group", AtLeast(0), Below(1));
+    v("beta2", beta2, "auto: as without this group", AtLeast(0), Below(1));
+    v("eps", eps, "auto: as without this group", AtLeast(kSmallestEps));
+    v("clip_norm", clip_norm,
+      "limit on the norm of this group's gradient, instead of optim.clip_norm; auto: none of its "
+      "own",
+      Above(0));
   }
+  void Check(ConfigErrors& errors) const;
 };
 
-// AdamW (Loshchilov and Hutter 2019): decoupled decay, bias-corrected moments.
+// Decay is decoupled for every kind: w *= 1 - lr weight_decay.
 struct OptimConfig {
+  OptimKind kind = OptimKind::kAdamW;
   double lr = 3e-4;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
+  bool nesterov = false;
   double weight_decay = 0.1;
+  std::vector<std::string> no_decay;
   std::optional<double> clip_norm = 1.0;
+  std::optional<double> clip_value;
   std::vector<ParameterGroupConfig> groups;
   ScheduleConfig schedule;
 
   void Visit(auto&& v) {
+    v("kind", kind, "rule of the update");
     v("lr", lr, "peak learning rate", Above(0));
-    v("beta1", beta1, "decay of the first moment", AtLeast(0), Below(1));
-    v("beta2", beta2, "decay of the second moment", AtLeast(0), Below(1));
-    v("eps", eps, "added to the root of the second moment", AtLeast(0));
+    v("beta1", beta1,
+      "adamw: decay of the first moment; lion: weight of the momentum in the update; sgd: the "
+      "momentum",
+      AtLeast(0), Below(1));
+    v("beta2", beta2, "adamw: decay of the second moment; lion: decay of the momentum", AtLeast(0),
+      Below(1));
+    v("eps", eps, "added to the root of the second moment", AtLeast(kSmallestEps));
+    v("nesterov", nesterov, "sgd: look ahead by one step of the momentum");
     v("weight_decay", weight_decay, "decay of matrices; norms have none unless a group says so",
       AtLeast(0));
+    v("no_decay", no_decay, "names of matrices without decay; '*' stands for any text");
     v("clip_norm", clip_norm, "limit on the global gradient norm; auto: none", Above(0));
+    v("clip_value", clip_value,
+      "limit on the magnitude of each element of the gradient, after its norm was limited; auto: "
+      "none",
+      Above(0));
     v("groups", groups, "settings by parameter name; the first match counts");
     v("schedule", schedule, "learning rate over the run");
   }
+  void Check(ConfigErrors& errors) const;
 };
 
 }  // namespace choir

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/pattern.h"
 #include "base/strings.h"
-#include "optim/adamw.h"
 
 namespace choir {
 

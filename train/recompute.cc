@@ -4,9 +4,9 @@
 #include <iterator>
 #include <memory>
 
+#include "base/pattern.h"
 #include "base/strings.h"
 #include "model/transformer.h"
-#include "optim/adamw.h"
 #include "train/meta_input.h"
 
 namespace choir {

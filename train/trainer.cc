@@ -12,6 +12,7 @@
 #include "eval/model_input.h"
 #include "ops/elementwise.h"
 #include "ops/parallel_for.h"
+#include "optim/clip.h"
 #include "optim/schedule.h"
 #include "train/agreement.h"
 #include "train/auto_layout.h"
@@ -76,7 +77,7 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
           place_, GradientEntries(),
           ZeroOptions{layout.zero, static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
       weights_(place_, ShardedWeights(), Transformer::kEmbeddingUnit),
-      optimizer_(config.optim, Targets()),
+      optimizer_(config.optim, Targets(), {static_cast<uint64_t>(config.train.seed)}),
       microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
       flops_(CountFlops(config.model, *config.model.vocab_size)) {
   microbatches_.on_tape = [this](Tape& tape, int stage) { Serve(tape, stage); };
@@ -149,7 +150,10 @@ std::vector<OptimTarget> Trainer::Targets() {
   std::vector<OptimTarget> targets;
   const size_t count = model_.parameters().size();
   for (const Shard& shard : gradients_->shards().first(count)) {
-    targets.push_back({shard.parameter, shard.value, shard.grad, shard.placement.shape.rank() > 1});
+    const Slice slice =
+        LocalSlice(shard.placement.shape, shard.placement.layout, place_.mesh(), place_.rank());
+    targets.push_back(
+        {shard.parameter, shard.placement, slice, shard.begin, shard.value, shard.grad});
   }
   return targets;
 }
@@ -173,7 +177,9 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
   RunMicrobatches(*batch, sums);
   StepReport report = Report(*batch, sums);
   report.data_wait_s = loader_->seconds_waited() - waited_before;
-  report.grad_norm = GradNorm();
+  // The gradient of a tied head is in the embedding's.
+  norms_ = ComputeGradNorms(place_, gradients_->shards(), model_.tied_head(), config_.optim);
+  report.grad_norm = norms_.total;
   expert_tokens_ = std::move(sums.expert_tokens);
   return report;
 }
@@ -228,41 +234,11 @@ void Trainer::AddTiedGradients() {
   if (first && Injected(Fault::kTiedHeadTwice)) AddInto(mine, theirs);
 }
 
-double Trainer::GradNorm() const {
-  // The gradient of a tied head is in the embedding's.
-  const auto counts = [tied = model_.tied_head()](const Shard& shard) {
-    return shard.counts && shard.parameter != tied;
-  };
-  std::vector<double> values;
-  if (place_.invariant()) {
-    ExactSum sum;
-    for (const Shard& shard : gradients_->shards()) {
-      if (counts(shard)) sum.Merge(ExactSumOfSquares(shard.grad));
-    }
-    values = sum.ToDigits();
-  } else {
-    double sum = 0;
-    for (const Shard& shard : gradients_->shards()) {
-      if (counts(shard)) sum += SumOfSquares(shard.grad);
-    }
-    values = {sum};
-  }
-  const Tensor all = Tensor::From<double>({static_cast<int64_t>(values.size())}, values,
-                                          MemoryCategory::kCommunication);
-  AxisSet ranks = kDenseAxes;
-  if (place_.Size(Axis::kPipe) > 1 && Injected(Fault::kNormMissesStages)) {
-    ranks = ranks - Axis::kPipe;
-  }
-  if (place_.Size(ranks) > 1) place_.Group(ranks).AllReduce(all, ReduceOp::kSum).Wait();
-  const std::span<const double> total = all.span<const double>();
-  return std::sqrt(place_.invariant() ? ExactSum::FromDigits(total).Value() : total[0]);
-}
-
 absl::Status Trainer::Update(StepReport& report) {
   RETURN_IF_ERROR(CheckFinite(report.grad_norm));
   report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
   weights_.Release();
-  optimizer_.Step(report.lr, ClipScale(report.grad_norm, config_.optim.clip_norm));
+  optimizer_.Step({report.lr, ClipScale(norms_.rest, config_.optim.clip_norm), GroupScales()});
   gradients_->GatherValues();
   for (MixtureOfExperts* moe : model_.experts()) {
     moe->UpdateBias(expert_tokens_[static_cast<size_t>(model_.expert_layer(moe->layer))]);
@@ -270,6 +246,14 @@ absl::Status Trainer::Update(StepReport& report) {
   report.step = ++step_;
   report.tokens = tokens_ += report.step_labels;
   return absl::OkStatus();
+}
+
+std::vector<double> Trainer::GroupScales() const {
+  std::vector<double> scales;
+  for (size_t i = 0; i < norms_.group.size(); ++i) {
+    scales.push_back(ClipScale(norms_.group[i], config_.optim.groups[i].clip_norm));
+  }
+  return scales;
 }
 
 absl::Status Trainer::CheckFinite(double grad_norm) const {

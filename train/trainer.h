@@ -15,11 +15,12 @@
 #include "eval/validate.h"
 #include "model/counts.h"
 #include "model/transformer.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "parallel/assemble.h"
 #include "parallel/zero/gradient_sum.h"
 #include "parallel/zero/weight_store.h"
 #include "train/config.h"
+#include "train/grad_norm.h"
 #include "train/layout.h"
 #include "train/microbatches.h"
 
@@ -63,7 +64,7 @@ class Trainer {
   absl::Status Update(StepReport& report);
 
   // Everything that the next step depends on. Tensors are whole, and on rank 0 only.
-  CheckpointContents SaveState() const;
+  CheckpointContents SaveState();
   // Continues from a checkpoint of a config that CompareForResume accepts, of any layout.
   absl::Status RestoreState(const Checkpoint& checkpoint);
 
@@ -83,9 +84,11 @@ class Trainer {
     std::string name;  // "model/layers.0.ffn.down", "optim/.../m", "grad/..."
     Spreading spreading;
     Tensor mine;  // flat; undefined where it is not on this stage
+    // Where `mine` may be a copy: takes what it was changed to. Else empty.
+    std::function<void(const Tensor& mine)> write = nullptr;
   };
   // Weights, moments and biases, in one order on all ranks.
-  std::vector<StateTensor> State() const;
+  std::vector<StateTensor> State();
   // Sets all of State from whole tensors, found by name (CHECKed).
   void SetState(const std::function<Tensor(const std::string& name)>& whole);
   // Of one of this rank's parameters what State has: its value, or its shard of it. Flat.
@@ -111,9 +114,10 @@ class Trainer {
   void Serve(Tape& tape, int stage);
   void RunMicrobatches(const Batch& batch, StepSums& sums);
   void AddTiedGradients();
-  double GradNorm() const;
+  std::vector<double> GroupScales() const;
   absl::Status CheckFinite(double grad_norm) const;
   StepReport Report(const Batch& batch, const StepSums& sums) const;
+  void ReadMoment(StateTensor& to, size_t target, const std::string& name);
   void RestoreTiedHead(const StateTensor& t, const Tensor& whole);
   bool ValueInShards(const ModelEntry& entry) const;
   StateTensor Spread(const ModelEntry& entry, const std::string& name, bool sharded) const;
@@ -127,9 +131,10 @@ class Trainer {
   std::vector<ModelEntry> whole_model_;
   std::unique_ptr<GradientSum> gradients_;
   WeightStore weights_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   Microbatches microbatches_;
   FlopCounts flops_;
+  GradNorms norms_;                                  // of the last ComputeGradients
   std::vector<std::vector<int64_t>> expert_tokens_;  // of the last step, by layer with experts
   int64_t step_ = 0;
   int64_t tokens_ = 0;

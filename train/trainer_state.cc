@@ -40,22 +40,23 @@ Trainer::StateTensor Trainer::Spread(const ModelEntry& entry, const std::string&
       {}};
 }
 
-std::vector<Trainer::StateTensor> Trainer::State() const {
-  std::map<std::string, const AdamW::State*> mine;
-  for (const AdamW::State& s : optimizer_.states()) mine[s.target.parameter->name] = &s;
+std::vector<Trainer::StateTensor> Trainer::State() {
+  std::map<std::string, size_t> mine;
+  for (size_t i = 0; i < optimizer_.size(); ++i) {
+    mine[optimizer_.target(i).parameter->name] = i;
+  }
   std::vector<StateTensor> state;
   for (const ModelEntry& entry : whole_model_) {
-    StateTensor value = Spread(entry, "model/" + entry.name, ValueInShards(entry));
-    StateTensor m = Spread(entry, "optim/" + entry.name + "/m", true);
-    StateTensor v = Spread(entry, "optim/" + entry.name + "/v", true);
     // The last stage has a copy of a tied table; the first stage's counts.
-    if (const auto found = mine.find(entry.name);
-        found != mine.end() && entry.pipe == place_.Coord(Axis::kPipe)) {
-      value.mine = StoredValue(*found->second->target.parameter);
-      m.mine = found->second->m;
-      v.mine = found->second->v;
+    const auto found = mine.find(entry.name);
+    const bool here = found != mine.end() && entry.pipe == place_.Coord(Axis::kPipe);
+    state.push_back(Spread(entry, "model/" + entry.name, ValueInShards(entry)));
+    if (here) state.back().mine = StoredValue(*optimizer_.target(found->second).parameter);
+    const bool matrix = entry.placement.shape.rank() > 1;
+    for (const auto& name : StateNamesOf(SettingsOf(config_.optim, entry.name, matrix).kind)) {
+      state.push_back(Spread(entry, StrCat("optim/", entry.name, "/", name), true));
+      if (here) ReadMoment(state.back(), found->second, name);
     }
-    for (StateTensor* t : {&value, &m, &v}) state.push_back(std::move(*t));
   }
   if (config_.model.moe.bias_speed <= 0) return state;
   for (const ModelEntry& entry : whole_model_) {
@@ -69,6 +70,13 @@ std::vector<Trainer::StateTensor> Trainer::State() const {
     state.push_back(std::move(bias));
   }
   return state;
+}
+
+void Trainer::ReadMoment(StateTensor& to, size_t target, const std::string& name) {
+  to.mine = optimizer_.ReadState(target, name);
+  to.write = [this, target, name](const Tensor& values) {
+    optimizer_.WriteState(target, name, values);
+  };
 }
 
 std::vector<Trainer::StateTensor> Trainer::Gradients() const {
@@ -85,7 +93,7 @@ std::vector<Trainer::StateTensor> Trainer::Gradients() const {
   return gradients;
 }
 
-CheckpointContents Trainer::SaveState() const {
+CheckpointContents Trainer::SaveState() {
   CheckpointContents contents;
   contents.step = step_;
   contents.config = ConfigDump(config_);
@@ -125,7 +133,11 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
                                                            MemoryCategory::kWorkspace})});
   }
   RETURN_IF_ERROR(LoadTensors(checkpoint, whole));
-  if (!alone) {
+  if (alone) {
+    for (const StateTensor& t : parts) {
+      if (t.write) t.write(t.mine);
+    }
+  } else {
     size_t next = 0;  // in the same order
     SetState([&](const std::string&) { return whole[next++].tensor; });
   }
@@ -141,6 +153,7 @@ void Trainer::SetState(const std::function<Tensor(const std::string& name)>& who
     const Tensor tensor = whole(t.name);
     CHECK(tensor.defined()) << t.name;
     if (t.mine.defined()) CopyShard(place_, t.spreading, tensor, t.mine);
+    if (t.write) t.write(t.mine);
     RestoreTiedHead(t, tensor);
   }
 }
@@ -148,13 +161,18 @@ void Trainer::SetState(const std::function<Tensor(const std::string& name)>& who
 // The last stage's copy of a tied table, and its moments.
 void Trainer::RestoreTiedHead(const StateTensor& t, const Tensor& whole) {
   if (model_.tied_head() == nullptr || model_.embedding() != nullptr) return;
-  for (const AdamW::State& s : optimizer_.states()) {
-    if (s.target.parameter != model_.tied_head()) continue;
-    Tensor copy;
-    if (t.name == "model/embedding") copy = StoredValue(*s.target.parameter);
-    if (t.name == "optim/embedding/m") copy = s.m;
-    if (t.name == "optim/embedding/v") copy = s.v;
-    if (copy.defined()) CopyShard(place_, t.spreading, whole, copy);
+  for (size_t i = 0; i < optimizer_.size(); ++i) {
+    if (optimizer_.target(i).parameter != model_.tied_head()) continue;
+    if (t.name == "model/embedding") {
+      CopyShard(place_, t.spreading, whole, StoredValue(*model_.tied_head()));
+    }
+    for (const std::string& name : optimizer_.StateNames(i)) {
+      if (t.name != "optim/embedding/" + name) continue;
+      StateTensor copy;
+      ReadMoment(copy, i, name);
+      CopyShard(place_, t.spreading, whole, copy.mine);
+      copy.write(copy.mine);
+    }
   }
 }
 

@@ -7,7 +7,10 @@
 #include <cmath>
 #include <numeric>
 #include <set>
+#include <string>
 #include <vector>
+
+#include "base/hash.h"
 
 namespace choir {
 namespace {
@@ -23,6 +26,23 @@ TEST(Philox, KnownAnswers) {
             (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+// The twin: block i holds the 64 bits that Bits gives, and all 128 are Philox's own.
+TEST(CounterRandom, BlocksAreThoseOfEachIndex) {
+  const CounterRandom random(11, "blocks", (uint64_t{3} << 32) + 5);
+  for (const uint64_t first : {uint64_t{0}, (uint64_t{1} << 32) - 7, ~uint64_t{0} - 3}) {
+    PhiloxBlocks blocks;
+    random.Blocks(first, blocks);
+    for (uint64_t i = 0; i < kBlockRun; ++i) {
+      ASSERT_EQ(blocks.word[0][i] | uint64_t{blocks.word[1][i]} << 32, random.Bits(first + i));
+    }
+  }
+  const uint64_t key = HashOf64(std::string(8, '\0') + "k");
+  PhiloxBlocks blocks;
+  CounterRandom(0, "k", 6).Blocks(9, blocks);
+  const Block twin = Philox4x32({9, 0, 6, 0}, {uint32_t(key), uint32_t(key >> 32)});
+  for (size_t w = 0; w < 4; ++w) EXPECT_EQ(blocks.word[w][0], twin[w]);
 }
 
 TEST(CounterRandom, EveryPartOfTheNameMatters) {

@@ -2,7 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "model/transformer.h"
-#include "optim/adamw.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "tests/model/model_testing.h"
 #include "tests/model/reference_fixture.h"
@@ -124,7 +125,7 @@ void Parity::CheckGradients() {
 void Parity::CheckTraining() {
   std::vector<Parameter*> parameters;
   for (const auto& entry : model_.parameters()) parameters.push_back(entry.parameter);
-  AdamW optimizer(optim_, parameters);
+  Optimizer optimizer(optim_, WholeTargets(parameters));
   const bool single = dtype_ == DType::kF32;
   const std::vector<double> expected = fixture_.Values<double>(single ? "curve.f32" : "curve.f64");
   // In double, where the twin's clipping has no epsilon, less by the ratio of the roundoffs.
@@ -142,7 +143,7 @@ void Parity::CheckTraining() {
     const double lr = optim_.lr * ScheduleFactor(optim_.schedule, step, steps_);
     const double clip = ClipScale(GlobalGradNorm(parameters), optim_.clip_norm);
     clipped = clipped || clip < 1;
-    optimizer.Step(lr, clip);
+    optimizer.Step({lr, clip});
     for (size_t i = 0; i < model_.experts().size(); ++i) {
       model_.experts()[i]->UpdateBias(loss.routing[i].expert_tokens);
     }

@@ -6,7 +6,7 @@
 #include <map>
 #include <numeric>
 
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "tests/model/model_testing.h"
 
 namespace choir {
@@ -130,13 +130,13 @@ TEST_P(TransformerTest, MetaHasTheBytesOfTheCpu) {
       model.Initialize(5);
       std::vector<Parameter*> parameters;
       for (const auto& entry : model.parameters()) parameters.push_back(entry.parameter);
-      AdamW optimizer(OptimConfig(), parameters);
+      Optimizer optimizer(OptimConfig(), WholeTargets(parameters));
       const ModelInput input = ToInput(PackedRows(2, true), device);
       Tape tape;
       RecomputePolicy policy;
       if (recompute) policy = [](std::string_view, int) { return true; };
       RunStep(model, tape, input, {1.0 / 66, policy});
-      optimizer.Step(1e-3, 1);
+      optimizer.Step({1e-3});
     }
     std::map<std::string, int64_t> bytes{{"total", ledger.PeakTotal()}};
     for (int c = 0; c < kNumMemoryCategories; ++c) {

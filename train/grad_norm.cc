@@ -1,0 +1,82 @@
+#include "train/grad_norm.h"
+
+#include <cmath>
+
+#include "base/exact_sum.h"
+#include "base/fault.h"
+#include "ops/elementwise.h"
+#include "optim/settings.h"
+
+namespace choir {
+namespace {
+
+// Which sum a gradient belongs to: its group's, or the last.
+size_t SumOf(const Shard& shard, const OptimConfig& config) {
+  const bool matrix = shard.placement.shape.rank() > 1;
+  const auto group = SettingsOf(config, shard.parameter->name, matrix).clip_group;
+  return group.value_or(config.groups.size());
+}
+
+// Element by element over the ranks.
+std::vector<double> SumOverRanks(const Place& place, std::vector<double> values) {
+  const Tensor all = Tensor::From<double>({static_cast<int64_t>(values.size())}, values,
+                                          MemoryCategory::kCommunication);
+  AxisSet ranks = kDenseAxes;
+  if (place.Size(Axis::kPipe) > 1 && Injected(Fault::kNormMissesStages)) {
+    ranks = ranks - Axis::kPipe;
+  }
+  if (place.Size(ranks) > 1) place.Group(ranks).AllReduce(all, ReduceOp::kSum).Wait();
+  const std::span<const double> sums = all.span<const double>();
+  return {sums.begin(), sums.end()};
+}
+
+GradNorms FromSums(const std::vector<double>& sums, double total) {
+  GradNorms norms;
+  for (size_t i = 0; i + 1 < sums.size(); ++i) norms.group.push_back(std::sqrt(sums[i]));
+  norms.rest = std::sqrt(sums.back());
+  norms.total = std::sqrt(total);
+  return norms;
+}
+
+GradNorms ExactNorms(const Place& place, std::vector<ExactSum> sums) {
+  std::vector<double> digits;
+  for (const ExactSum& sum : sums) {
+    const std::vector<double> of_sum = sum.ToDigits();
+    digits.insert(digits.end(), of_sum.begin(), of_sum.end());
+  }
+  digits = SumOverRanks(place, std::move(digits));
+  std::vector<double> values;
+  ExactSum total;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const ExactSum sum = ExactSum::FromDigits(
+        std::span(digits).subspan(i * ExactSum::kDigitCount, ExactSum::kDigitCount));
+    total.Merge(sum);
+    values.push_back(sum.Value());
+  }
+  return FromSums(values, total.Value());
+}
+
+}  // namespace
+
+GradNorms ComputeGradNorms(const Place& place, std::span<const Shard> shards, const Parameter* tied,
+                           const OptimConfig& config) {
+  const size_t count = config.groups.size() + 1;
+  std::vector<ExactSum> exact(place.invariant() ? count : 0);
+  std::vector<double> sums(count);
+  for (const Shard& shard : shards) {
+    if (!shard.counts || shard.parameter == tied) continue;
+    const size_t i = SumOf(shard, config);
+    if (place.invariant()) {
+      exact[i].Merge(ExactSumOfSquares(shard.grad));
+    } else {
+      sums[i] += SumOfSquares(shard.grad);
+    }
+  }
+  if (place.invariant()) return ExactNorms(place, std::move(exact));
+  sums = SumOverRanks(place, std::move(sums));
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return FromSums(sums, total);
+}
+
+}  // namespace choir
