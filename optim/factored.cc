@@ -94,7 +94,6 @@ void Normalize(const FactoredMatrix<T>& a, const Factors& f) {
   });
 }
 
-// A vector is a column: its rows' factors are its second moment, and mean(R) / C is one.
 template <class T>
 void UpdateVector(T* x, T* moment, int64_t n, const Factors& f) {
   double sum = 0;
@@ -145,9 +144,8 @@ Tensor ScaledGradient(const MatrixTarget& t) {
   ForEachElementRun(*t.grid, [&](const ElementRun& run) {
     const T* g = grad.data<T>() + run.begin;
     T* to = scaled.data<T>() + run.begin;
-    ForEachVec<T>(run.count, [&](int64_t, auto load, auto store) {
-      store(to, common.Gradient(load(g)));
-    });
+    ForEachVec<T>(run.count,
+                  [&](int64_t, auto load, auto store) { store(to, common.Gradient(load(g))); });
   });
   return scaled;
 }
@@ -157,7 +155,7 @@ void StepOne(const MatrixTarget& t, const Factors& f) {
   const Tensor update = ScaledGradient<T>(t);
   const Tensor unit = t.unit->Gather(update);
   const Matrices& matrices = t.target->matrices;
-  T* numbers = t.second.data<T>();
+  T* numbers = t.factors.data<T>();
   if (matrices.families.empty()) {
     UpdateVector(unit.data<T>(), numbers, unit.NumElements(), f);
   }
@@ -171,10 +169,9 @@ void StepOne(const MatrixTarget& t, const Factors& f) {
     GatherMatrices<T>(unit, family, false, values.data<T>());
     std::vector<FactoredMatrix<T>> list;
     for (int64_t i = 0; i < shape.batch; ++i) {
-      T* of_rows =
-          numbers + i / inner * of_one + at + i % inner * (shape.rows + shape.columns);
-      list.push_back({values.data<T>() + i * size, shape.rows, shape.columns, of_rows,
-                      of_rows + shape.rows});
+      T* of_rows = numbers + i / inner * of_one + at + i % inner * (shape.rows + shape.columns);
+      list.push_back(
+          {values.data<T>() + i * size, shape.rows, shape.columns, of_rows, of_rows + shape.rows});
     }
     UpdateMatrices<T>(list, f);
     ScatterMatrices<T>(values.data<T>(), family, false, unit);

@@ -1,8 +1,8 @@
 // Adafactor's factored second moment (Shazeer and Stern 2018), without first moment: a matrix of
 // r x c elements keeps r + c numbers. With g the gradient and b = 1 - t^-decay_exponent at step t:
-//   R_i = b R_i + (1 - b) mean_j(g_ij^2 + epsilon),   C_j = b C_j + (1 - b) mean_i(g_ij^2 + epsilon)
-//   u_ij = g_ij / sqrt(R_i C_j / mean(R)),   U = u / max(1, rms(u) / clip)
-//   W = (1 - lr decay) W - lr U.
+//   R_i = b R_i + (1 - b) mean_j(g_ij^2 + epsilon),   C_j = b C_j + (1 - b) mean_i(g_ij^2 +
+//   epsilon) u_ij = g_ij / sqrt(R_i C_j / mean(R)),   U = u / max(1, rms(u) / clip) W = (1 - lr
+//   decay) W - lr U.
 // Vectors keep a whole second moment, with the same b, epsilon and clipping. The learning rate is
 // the config's: no relative step size.
 #pragma once

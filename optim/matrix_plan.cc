@@ -18,9 +18,9 @@ double WorkOf(const OptimConfig& config, const PlannedParameter& p, OptimKind ki
   double work = 0;
   for (const MatrixFamily& family : p.matrices->families) {
     const MatrixShape shape = ShapeOf(family, p.placement.shape, config.muon.per_head);
-    work += static_cast<double>(shape.batch) *
-            NewtonSchulzFlops(shape.rows, shape.columns,
-                              config.muon.steps + config.muon.final_steps);
+    work +=
+        static_cast<double>(shape.batch) *
+        NewtonSchulzFlops(shape.rows, shape.columns, config.muon.steps + config.muon.final_steps);
   }
   return work;
 }
@@ -57,7 +57,7 @@ MatrixPlan PlanMatrices(const OptimConfig& config, std::span<const PlannedParame
   for (size_t i = 0; i < parameters.size(); ++i) {
     const PlannedParameter& p = parameters[i];
     plan.cuts.push_back(p.placement.cut);
-    const OptimKind kind = SettingsOf(config, p.name, p.placement.shape, *p.matrices).kind;
+    const OptimKind kind = SettingsOf(config, p.name, FormOf(p.placement.shape, *p.matrices)).kind;
     if (!NeedsWholeMatrices(kind)) continue;
     const double work = WorkOf(config, p, kind);
     if (!SplitsByFirstDim(*p.matrices)) {
@@ -105,9 +105,9 @@ MatrixPlan PlanMatrices(const OptimConfig& config, std::span<const PlannedParame
 std::string Describe(const MatrixPlan& plan) {
   std::string text;
   for (const ShardBalance& b : plan.balance) {
-    text += StrCat("matrices of pipeline rank ", b.pipe, " over ", b.axes.ToString(), " (", b.shards,
-                   "): the largest shard has ", Fixed(b.work, 3), " of the mean work, ",
-                   Fixed(b.elements, 3), " of the mean elements\n");
+    text += StrCat("matrices of pipeline rank ", b.pipe, " over ", b.axes.ToString(), " (",
+                   b.shards, "): the largest shard has ", b.work, " of the mean work, ", b.elements,
+                   " of the mean elements\n");
   }
   return text;
 }

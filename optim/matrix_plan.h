@@ -30,8 +30,8 @@ struct ShardBalance {
 };
 
 struct MatrixPlan {
-  std::vector<ShardCut> cuts;          // of each parameter; as it was where the rule is element-wise
-  std::vector<ShardBalance> balance;   // of matrices that ZeRO shards; empty without any
+  std::vector<ShardCut> cuts;         // of each parameter; as it was where the rule is element-wise
+  std::vector<ShardBalance> balance;  // of matrices that ZeRO shards; empty without any
 };
 
 // Dense parameters of a pipeline rank go to the shards by longest processing time first (Graham

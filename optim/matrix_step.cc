@@ -7,9 +7,8 @@ namespace {
 
 template <class T>
 void Apply(T* w, const T* u, int64_t n, T keep, T step) {
-  ForEachVec<T>(n, [&](int64_t, auto load, auto store) {
-    store(w, load(w) * keep - step * load(u));
-  });
+  ForEachVec<T>(n,
+                [&](int64_t, auto load, auto store) { store(w, load(w) * keep - step * load(u)); });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "base/random.h"
+#include "ops/parallel_for.h"
 #include "optim/matrix_unit.h"
 #include "optim/target.h"
 #include "optim/update_rule.h"
@@ -16,8 +17,8 @@ struct MatrixTarget {
   const MatrixUnit* unit = nullptr;
   const RunGrid* grid = nullptr;
   const StoredValue* value = nullptr;
-  const Moment* m = nullptr;                   // muon
-  Tensor second;                               // factored: FactoredShape
+  const Moment* m = nullptr;  // muon
+  Tensor factors;             // factored: FactoredShape, flat
   RuleStep rule;
   CounterRandom m_noise, value_noise;
   bool stochastic_value = true;

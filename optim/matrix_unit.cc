@@ -27,17 +27,18 @@ MatrixUnit::MatrixUnit(const OptimTarget& target, const Place& place)
   const bool cut = !target.shard_axes.empty();
   const int shards = cut ? place.Size(target.shard_axes) : 1;
   const int shard = cut ? place.Coord(target.shard_axes) : 0;
+  sharded_ = shards > 1;
   const std::string& name = target.parameter->name;
   if (batched_) {
-    CHECK(shards == 1 || placement_.cut == ShardCut::Rows(1)) << name << " is cut into matrices";
+    CHECK(!sharded_ || placement_.cut == ShardCut::Rows(1)) << name << " is cut into matrices";
     const int64_t all = target.slice.count.dim(0);
     const int64_t rows = PieceBegin(all, shards, shard + 1) - PieceBegin(all, shards, shard);
     shape_ = shape_.With(0, rows);
     mine_ = rows > 0;
   } else {
-    CHECK(shards == 1 || placement_.cut.kind == ShardCut::Kind::kOwner)
+    CHECK(!sharded_ || placement_.cut.kind == ShardCut::Kind::kOwner)
         << name << " is cut into matrices";
-    mine_ = shards == 1 || placement_.cut.owner == shard;
+    mine_ = !sharded_ || placement_.cut.owner == shard;
   }
   const int64_t here = mine_ ? PartOf(place.rank()).count.NumElements() : 0;
   CHECK(target.value.NumElements() == here) << name;

@@ -19,6 +19,8 @@ class MatrixUnit {
   // False where the matrices are other shards'. The ranks that split a matrix agree about it, even
   // those whose part has no elements.
   bool mine() const { return mine_; }
+  // ZeRO shares the matrices of such parameters out over several ranks.
+  bool sharded() const { return sharded_; }
   // The whole of the parameter, or those of its experts that are here.
   const Shape& shape() const { return shape_; }
   // True where this rank has all of it.
@@ -37,7 +39,7 @@ class MatrixUnit {
   const Place* place_;
   AxisSet axes_;  // that split a matrix
   Shape shape_;
-  bool mine_ = true, batched_ = false;
+  bool mine_ = true, sharded_ = false, batched_ = false;
 };
 
 // Whether every index of the first dim has matrices of its own: experts.

@@ -26,20 +26,20 @@ void Momentum(T* m, const T* g, T* direction, int64_t n, const MatrixTarget& t,
 }
 
 template <class T>
-Tensor DirectionOf(const MatrixTarget& t, const MuonConfig& config) {
+Tensor DirectionOf(const MatrixTarget& t, const Moment& moment, const MuonConfig& config) {
   const Tensor& grad = t.target->grad;
   const Tensor direction = Tensor::Empty(grad.shape(), grad.options(MemoryCategory::kWorkspace));
   ForEachElementRun(*t.grid, [&](const ElementRun& run) {
     const T* g = grad.data<T>() + run.begin;
     T* to = direction.data<T>() + run.begin;
-    if (T* m = t.m->Direct<T>(); m != nullptr) {
+    if (T* m = moment.Direct<T>(); m != nullptr) {
       return Momentum<T>(m + run.begin, g, to, run.count, t, config);
     }
     if constexpr (std::is_same_v<T, float>) {
       alignas(64) float m[kRunLength];
-      t.m->Load(run, m);
+      moment.Load(run, m);
       Momentum<T>(m, g, to, run.count, t, config);
-      t.m->Store(run, m, t.m_noise);
+      moment.Store(run, m, t.m_noise);
     }
   });
   return direction;
@@ -100,6 +100,15 @@ void Round(std::vector<Work>& round, const MuonConfig& config) {
   round.clear();
 }
 
+// A target's, but for an injected fault.
+const Moment& MomentOf(std::span<const MatrixTarget> targets, const MatrixTarget& t) {
+  for (const MatrixTarget& other : targets) {
+    const bool alike = &other != &t && other.grid->size() == t.grid->size() && t.unit->sharded();
+    if (alike && Injected(Fault::kMomentumOfNeighbour)) return *other.m;
+  }
+  return *t.m;
+}
+
 }  // namespace
 
 NewtonSchulz MethodOf(const MuonConfig& config) {
@@ -117,13 +126,14 @@ void MuonStep(std::span<const MatrixTarget> targets, const MuonConfig& config) {
   int64_t elements = 0;
   for (const MatrixTarget& t : targets) {
     if (!t.unit->mine()) continue;
+    if (t.unit->sharded() && Injected(Fault::kMatrixHasNoOwner)) continue;
     const int64_t size = t.unit->shape().NumElements();
     if (!round.empty() && elements + size > kRoundElements) {
       Round<T>(round, config);
       elements = 0;
     }
     elements += size;
-    round.push_back({&t, DirectionOf<T>(t, config), {}, {}});
+    round.push_back({&t, DirectionOf<T>(t, MomentOf(targets, t), config), {}, {}});
   }
   Round<T>(round, config);
 }

@@ -77,7 +77,8 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
           place_, GradientEntries(),
           ZeroOptions{layout.zero, static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
       weights_(place_, ShardedWeights(), Transformer::kEmbeddingUnit),
-      optimizer_(config.optim, Targets(), {static_cast<uint64_t>(config.train.seed)}),
+      optimizer_(config.optim, Targets(),
+                 {.seed = static_cast<uint64_t>(config.train.seed), .place = &place_}),
       microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
       flops_(CountFlops(config.model, *config.model.vocab_size)) {
   microbatches_.on_tape = [this](Tape& tape, int stage) { Serve(tape, stage); };
@@ -103,7 +104,7 @@ void Trainer::Serve(Tape& tape, int stage) {
 }
 
 // Made stage by stage on the meta device: names and placements cost no memory.
-std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
+std::vector<Trainer::ModelEntry> Trainer::ListModel() {
   std::vector<ModelEntry> all;
   const Place alone;
   for (int stage = 0; stage < layout_.schedule.stages(); ++stage) {
@@ -112,9 +113,14 @@ std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
     for (const auto& entry : part.parameters()) {
       const bool tied_copy = entry.parameter->name == "embedding" && stage > 0;
       if (tied_copy) continue;
-      all.push_back({entry.parameter->name, entry.placement, StageOwner(layout_.schedule, stage)});
+      all.push_back({entry.parameter->name, entry.placement, entry.matrices,
+                     StageOwner(layout_.schedule, stage)});
     }
   }
+  std::vector<PlannedParameter> planned;
+  for (const ModelEntry& e : all) planned.push_back({e.name, e.placement, &e.matrices, e.pipe});
+  matrix_plan_ = PlanMatrices(config_.optim, planned, place_.mesh());
+  for (size_t i = 0; i < all.size(); ++i) all[i].placement.cut = matrix_plan_.cuts[i];
   return all;
 }
 
@@ -149,11 +155,19 @@ std::vector<WeightStore::Weight> Trainer::ShardedWeights() {
 std::vector<OptimTarget> Trainer::Targets() {
   std::vector<OptimTarget> targets;
   const size_t count = model_.parameters().size();
-  for (const Shard& shard : gradients_->shards().first(count)) {
+  for (size_t i = 0; i < count; ++i) {
+    const Shard& shard = gradients_->shards()[i];
     const Slice slice =
         LocalSlice(shard.placement.shape, shard.placement.layout, place_.mesh(), place_.rank());
-    targets.push_back(
-        {shard.parameter, shard.placement, slice, shard.begin, shard.value, shard.grad});
+    targets.push_back({shard.parameter,
+                       shard.placement,
+                       slice,
+                       shard.begin,
+                       shard.value,
+                       shard.grad,
+                       {},
+                       model_.parameters()[i].matrices,
+                       gradients_->ShardAxes(shard.placement)});
   }
   return targets;
 }

@@ -15,6 +15,7 @@
 #include "eval/validate.h"
 #include "model/counts.h"
 #include "model/transformer.h"
+#include "optim/matrix_plan.h"
 #include "optim/optimizer.h"
 #include "parallel/assemble.h"
 #include "parallel/zero/gradient_sum.h"
@@ -74,6 +75,8 @@ class Trainer {
   const RunConfig& config() const { return config_; }
   const RunLayout& layout() const { return layout_; }
   const Place& place() const { return place_; }
+  // Which ZeRO shard updates which matrices; of rules that need them whole.
+  const MatrixPlan& matrix_plan() const { return matrix_plan_; }
   Transformer& model() { return model_; }
   const BatchLoader& loader() const { return *loader_; }
   const ValidationSet& validation() const { return *validation_; }
@@ -104,9 +107,10 @@ class Trainer {
   struct ModelEntry {
     std::string name;
     Placement placement;
+    Matrices matrices;
     int pipe;
   };
-  std::vector<ModelEntry> ListModel() const;
+  std::vector<ModelEntry> ListModel();
   std::vector<GradientSum::Entry> GradientEntries();
   std::vector<WeightStore::Weight> ShardedWeights();
   std::vector<OptimTarget> Targets();
@@ -128,6 +132,7 @@ class Trainer {
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<ValidationSet> validation_;
   Transformer model_;
+  MatrixPlan matrix_plan_;
   std::vector<ModelEntry> whole_model_;
   std::unique_ptr<GradientSum> gradients_;
   WeightStore weights_;

@@ -214,6 +214,9 @@ void TrainingRun::PrintStart() const {
                 flops.TrainingPerToken(config.data.sequence_length) / 1e6,
                 trainer_->loader().languages().size(), gemm_peak_ / 1e9);
   std::printf("%s\n", text);
+  if (trainer_->layout().zero > 0) {
+    std::printf("%s", Describe(trainer_->matrix_plan()).c_str());
+  }
   if (world_ != nullptr) std::printf("%s\n", Describe(trainer_->layout()).c_str());
   if (trainer_->step() > 0)
     std::printf("resumed after step %lld\n", static_cast<long long>(trainer_->step()));

@@ -10,7 +10,9 @@
 // In invariant mode the claim is equality of bits, wherever docs/parallelism.md says so. Elsewhere
 // it is a bound: two sums of n numbers in different orders differ by at most
 // ErrorBound(f32, n) times the largest number involved (tensor/tolerance.h), with n the longest
-// chain of roundings that a gradient goes through (SumLength).
+// chain of roundings that a gradient goes through (SumLength). Weights then have the bound of an
+// AdamW step; those of parameters with another rule are not compared: Muon's step is not even
+// continuous where a singular value is zero.
 #pragma once
 
 #include <functional>
