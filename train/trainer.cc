@@ -205,7 +205,7 @@ void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
   ScheduleSpec schedule = layout_.schedule;
   schedule.microbatches = static_cast<int>(share.count);
 
-  gradients_->Begin(tree, share.count);
+  gradients_->Begin(tree, share.count, step_ + 1);
   microbatches_.Begin(batch, share, *tree, sums);
   const int pipe_rank = place_.Coord(Axis::kPipe);
   RunActions(
