@@ -36,6 +36,10 @@ enum class Fault : int {
   kGradientShardOverwritten,  // a microbatch's shard replaces those before it
   kStaleGather,               // a gathered weight outlives the update
   kGatheredForAnotherUnit,    // what was gathered ahead is another layer's weight
+  // Matrices that one shard updates whole.
+  kMatrixLacksSlice,     // a matrix is orthogonalised without one rank's part of it
+  kMatrixHasNoOwner,     // the shard that owns a matrix takes it for another's
+  kMomentumOfNeighbour,  // a matrix goes on with the momentum of the one beside it
   // The gradient norm.
   kNormCountsReplicas,  // copies count each time
   kNormMissesExperts,   // experts count as if all data ranks had the same

@@ -3,11 +3,6 @@
 #include <algorithm>
 
 namespace choir {
-namespace {
-
-bool IsBuiltIn(OptimKind kind) { return kind != OptimKind::kMuon && kind != OptimKind::kFactored; }
-
-}  // namespace
 
 void ScheduleConfig::Check(ConfigErrors& errors) const {
   if (milestones.size() != factors.size()) {
@@ -45,17 +40,19 @@ void ScheduleConfig::CheckUnit(ConfigErrors& errors) const {
   if (warmup_tokens > 0) errors.Conflict({"warmup_tokens", "unit"}, "is only for unit tokens");
 }
 
-void ParameterGroupConfig::Check(ConfigErrors& errors) const {
-  if (kind && !IsBuiltIn(*kind)) {
-    errors.Add("kind", "is not available yet; take adamw, lion or sgd");
+void MuonConfig::Check(ConfigErrors& errors) const {
+  if (coefficients.size() != 3) errors.Add("coefficients", "must be three numbers");
+  if (final_coefficients.size() != 3) errors.Add("final_coefficients", "must be three numbers");
+  if (steps + final_steps == 0) {
+    errors.Conflict({"steps", "final_steps"}, "must not both be zero");
   }
 }
 
 void OptimConfig::Check(ConfigErrors& errors) const {
-  if (!IsBuiltIn(kind)) errors.Add("kind", "is not available yet; take adamw, lion or sgd");
   bool has_sgd = kind == OptimKind::kSgd;
   for (const ParameterGroupConfig& group : groups) has_sgd |= group.kind == OptimKind::kSgd;
-  if (nesterov && !has_sgd) errors.Conflict({"nesterov", "kind"}, "is only for sgd");
+  if (nesterov && !has_sgd)
+    errors.Conflict({"nesterov", "kind"}, "is only for sgd; muon has muon.nesterov");
 }
 
 }  // namespace choir

@@ -34,6 +34,9 @@ struct EnumNames<ScheduleUnit> {
 //   adamw  Loshchilov and Hutter 2019: decoupled decay, bias-corrected moments
 //   lion   Chen et al. 2023: the sign of an interpolated momentum
 //   sgd    with momentum (Polyak's or Nesterov's)
+//   muon   Jordan et al. 2024: orthogonalised momentum, matrix by matrix (optim/muon.h); vectors,
+//          embedding and head by adamw
+//   factored  Shazeer and Stern 2018: a second moment by rows and columns (optim/factored.h)
 enum class OptimKind { kAdamW, kLion, kSgd, kMuon, kFactored };
 template <>
 struct EnumNames<OptimKind> {
@@ -87,6 +90,53 @@ struct ScheduleConfig {
   void CheckUnit(ConfigErrors& errors) const;
 };
 
+enum class MuonMatmul { kF32, kBF16 };
+template <>
+struct EnumNames<MuonMatmul> {
+  static constexpr EnumName<MuonMatmul> kAll[] = {{MuonMatmul::kF32, "fp32"},
+                                                  {MuonMatmul::kBF16, "bf16"}};
+};
+
+// The defaults are DeepSeek-V4's (section 2.4).
+struct MuonConfig {
+  double momentum = 0.95;
+  bool nesterov = true;
+  double scale = 0.18;
+  int steps = 8;
+  std::vector<double> coefficients = {3.4445, -4.7750, 2.0315};
+  int final_steps = 2;
+  std::vector<double> final_coefficients = {2, -1.5, 0.5};
+  bool per_head = false;
+  MuonMatmul matmul = MuonMatmul::kF32;
+
+  void Visit(auto&& v) {
+    v("momentum", momentum, "decay of the momentum", AtLeast(0), Below(1));
+    v("nesterov", nesterov, "look ahead by one step of the momentum");
+    v("scale", scale, "root mean square of the update, before the learning rate", Above(0));
+    v("steps", steps, "Newton-Schulz steps that bring singular values near one", AtLeast(0));
+    v("coefficients", coefficients, "their a, b, c: s becomes a s + b s^3 + c s^5");
+    v("final_steps", final_steps, "steps after them that settle singular values at one",
+      AtLeast(0));
+    v("final_coefficients", final_coefficients, "their a, b, c");
+    v("per_head", per_head, "each head of queries and of keys is a matrix by itself");
+    v("matmul", matmul, "fp32, or bf16: operands of Newton-Schulz products are rounded to it");
+  }
+  void Check(ConfigErrors& errors) const;
+};
+
+struct FactoredConfig {
+  double decay_exponent = 0.8;
+  double epsilon = 1e-30;
+  double clip = 1;
+
+  void Visit(auto&& v) {
+    v("decay_exponent", decay_exponent, "the second moment decays by 1 - step^-decay_exponent",
+      Above(0), AtMost(1));
+    v("epsilon", epsilon, "added to squares of gradients", Above(0));
+    v("clip", clip, "limit on the root mean square of a matrix's update", Above(0));
+  }
+};
+
 // Settings of the parameters whose name matches a pattern ('*' stands for any text).
 struct ParameterGroupConfig {
   std::string pattern;
@@ -96,7 +146,9 @@ struct ParameterGroupConfig {
 
   void Visit(auto&& v) {
     v("pattern", pattern, "parameter names; '*' stands for any text", Required(), NonEmpty());
-    v("kind", kind, "rule of the update; auto: as without this group");
+    v("kind", kind,
+      "rule of the update; auto: as without this group. muon also takes embedding and head, never "
+      "vectors");
     v("lr_scale", lr_scale, "factor on the learning rate", AtLeast(0));
     v("weight_decay", weight_decay, "auto: as without this group", AtLeast(0));
     v("beta1", beta1, "auto: as without this group", AtLeast(0), Below(1));
@@ -107,7 +159,6 @@ struct ParameterGroupConfig {
       "own",
       Above(0));
   }
-  void Check(ConfigErrors& errors) const;
 };
 
 // Decay is decoupled for every kind: w *= 1 - lr weight_decay.
@@ -123,6 +174,8 @@ struct OptimConfig {
   std::optional<double> clip_norm = 1.0;
   std::optional<double> clip_value;
   std::vector<ParameterGroupConfig> groups;
+  MuonConfig muon;
+  FactoredConfig factored;
   ScheduleConfig schedule;
 
   void Visit(auto&& v) {
@@ -145,6 +198,8 @@ struct OptimConfig {
       "none",
       Above(0));
     v("groups", groups, "settings by parameter name; the first match counts");
+    v("muon", muon, "settings of kind muon");
+    v("factored", factored, "settings of kind factored");
     v("schedule", schedule, "learning rate over the run");
   }
   void Check(ConfigErrors& errors) const;

@@ -171,7 +171,8 @@ bool IsLarge(const MatrixRef<T>& matrix) {
 template <class T>
 void Orthogonalize(std::span<const MatrixRef<T>> matrices, const NewtonSchulz& method) {
   static_assert(std::is_floating_point_v<T>);
-  CHECK(!method.bf16 || sizeof(T) == sizeof(float)) << "bf16 products are of float";
+  CHECK(matrices.empty() || !method.bf16 || sizeof(T) == sizeof(float))
+      << "bf16 products are of float";
   std::vector<const MatrixRef<T>*> small;
   for (const MatrixRef<T>& matrix : matrices) {
     if (matrix.rows == 0 || matrix.columns == 0) continue;

@@ -6,14 +6,23 @@
 #include "base/strings.h"
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
+#include "optim/factored.h"
+#include "optim/muon.h"
 
 namespace choir {
 namespace {
+
+constexpr char kFactors[] = "factors";
 
 // Elements of one task: enough to make its start cost nothing, few enough to share out.
 constexpr int64_t kTaskGrain = 4 * kElementGrain;
 
 bool HasSecondMoment(OptimKind kind) { return kind == OptimKind::kAdamW; }
+
+const Place& PlaceOf(const OptimizerOptions& options) {
+  static const Place& alone = *new Place();
+  return options.place != nullptr ? *options.place : alone;
+}
 
 // Vectors are few, and what they do to a whole activation is not worth a byte saved.
 TargetPrecision PrecisionOf(const OptimTarget& target) {
@@ -33,20 +42,32 @@ RunGrid GridOf(const OptimTarget& target, bool second) {
 Optimizer::Optimizer(const OptimConfig& config, std::vector<OptimTarget> targets,
                      const OptimizerOptions& options)
     : config_(config), options_(options) {
-  for (OptimTarget& target : targets) states_.push_back(MakeState(config, std::move(target)));
+  for (OptimTarget& target : targets) states_.push_back(MakeState(std::move(target)));
   MakeTasks();
 }
 
-Optimizer::State Optimizer::MakeState(const OptimConfig& config, OptimTarget target) {
+Optimizer::State Optimizer::MakeState(OptimTarget target) const {
   const std::string& name = target.parameter->name;
   CHECK(target.value.NumElements() == target.grad.NumElements()) << name;
   CHECK(target.grad.dtype() == target.computing()) << name;
   target.precision = PrecisionOf(target);
-  const ParameterSettings settings = SettingsOf(config, name, target.matrix());
+  const ParameterForm form = FormOf(target.placement.shape, target.matrices);
+  const ParameterSettings settings = SettingsOf(config_, name, form);
   const bool second = HasSecondMoment(settings.kind);
   const TensorOptions like{target.computing(), target.value.device()};
   const RunGrid grid = GridOf(target, second);
-  State state{target, settings, grid, StoredValue(target), {}, {}};
+  State state{target, settings, grid, StoredValue(target), {}, {}, {}, {}};
+  if (NeedsWholeMatrices(settings.kind)) state.unit.emplace(target, PlaceOf(options_));
+  if (settings.kind == OptimKind::kFactored) {
+    const Shape& unit = state.unit->shape();
+    TensorOptions of_factors = like;
+    of_factors.category = MemoryCategory::kOptimizer;
+    const bool mine = state.unit->mine();
+    const int64_t n = mine ? FactoredShape(unit, target.matrices).NumElements() : 0;
+    state.factors = Tensor::Zeros({n}, of_factors);
+    return state;
+  }
+  CHECK(settings.kind != OptimKind::kMuon || !target.matrices.families.empty()) << name;
   state.m = Moment(target.precision.m, MomentKind::kSigned, grid, like);
   if (second) state.v = Moment(target.precision.v, MomentKind::kSquare, grid, like);
   return state;
@@ -55,6 +76,7 @@ Optimizer::State Optimizer::MakeState(const OptimConfig& config, OptimTarget tar
 void Optimizer::MakeTasks() {
   for (size_t i = 0; i < states_.size(); ++i) {
     const State& s = states_[i];
+    if (s.unit) continue;
     Launch(s.target.value.device(), "optimizer step", [&] {
       const int64_t n = s.grid.size(), grain = s.grid.Grain(kTaskGrain);
       for (int64_t at = 0; at < n; at += grain) {
@@ -88,6 +110,26 @@ void Optimizer::Step(const StepInput& input) {
     const Task& task = tasks_[static_cast<size_t>(i)];
     Update(task, steps[task.target]);
   });
+  StepMatrices(OptimKind::kMuon, steps);
+  StepMatrices(OptimKind::kFactored, steps);
+}
+
+void Optimizer::StepMatrices(OptimKind kind, const std::vector<TargetStep>& steps) const {
+  std::vector<MatrixTarget> singles, doubles;
+  for (size_t i = 0; i < states_.size(); ++i) {
+    const State& s = states_[i];
+    if (s.settings.kind != kind || s.target.value.device() == Device::kMeta) continue;
+    auto& list = s.target.computing() == DType::kF64 ? doubles : singles;
+    list.push_back({&s.target, &*s.unit, &s.grid, &s.value, &s.m, s.factors, steps[i].rule,
+                    steps[i].m, steps[i].value, options_.stochastic_values});
+  }
+  if (kind == OptimKind::kMuon) {
+    MuonStep<float>(singles, config_.muon);
+    MuonStep<double>(doubles, config_.muon);
+  } else {
+    FactoredStep<float>(singles, config_.factored);
+    FactoredStep<double>(doubles, config_.factored);
+  }
 }
 
 void Optimizer::Update(const Task& task, const TargetStep& step) const {
@@ -150,7 +192,11 @@ void Optimizer::UpdateFloat(const Task& task, const TargetStep& step) const {
 
 std::vector<std::string> StateNamesOf(OptimKind kind) {
   if (HasSecondMoment(kind)) return {"m", "v"};
-  return {"m"};
+  return {kind == OptimKind::kFactored ? kFactors : "m"};
+}
+
+Placement StatePlacement(std::string_view name, const Placement& of, const Matrices& matrices) {
+  return name == kFactors ? FactoredPlacement(of, matrices) : of;
 }
 
 const Moment& Optimizer::MomentOf(size_t i, std::string_view name) const {
@@ -161,16 +207,23 @@ const Moment& Optimizer::MomentOf(size_t i, std::string_view name) const {
 }
 
 Tensor Optimizer::ReadState(size_t i, std::string_view name) const {
+  if (name == kFactors) return states_[i].factors;
   return MomentOf(i, name).Read(states_[i].grid);
 }
 
 void Optimizer::WriteState(size_t i, std::string_view name, const Tensor& values) {
+  if (name == kFactors) {
+    const Tensor& factors = states_[i].factors;
+    if (!values.SharesStorageWith(factors)) factors.CopyFrom(values);
+    return;
+  }
   MomentOf(i, name).Write(states_[i].grid, values);
 }
 
 int64_t Optimizer::StateBytes(size_t i) const {
   const State& s = states_[i];
-  return s.m.bytes() + s.v.bytes() + s.value.master_bytes();
+  const int64_t factors = s.factors.defined() ? s.factors.bytes() : 0;
+  return s.m.bytes() + s.v.bytes() + factors + s.value.master_bytes();
 }
 
 double StateBytesPerParameter(const TargetPrecision& precision, OptimKind kind) {

@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "optim/config.h"
+#include "optim/matrix_unit.h"
 #include "optim/settings.h"
 #include "optim/target.h"
 #include "optim/update_rule.h"
@@ -30,10 +32,15 @@ struct OptimizerOptions {
   // False: values in BF16 without master are rounded to nearest, which loses small updates. For
   // tests that show it.
   bool stochastic_values = true;
+  // Where the targets lie, for rules that need the whole of a matrix that ranks split. Outlives the
+  // optimizer; null: this rank is alone.
+  const Place* place = nullptr;
 };
 
 // The state that a rule keeps of each parameter, in this order.
 std::vector<std::string> StateNamesOf(OptimKind kind);
+// How a state lies of a parameter that lies as `of`: like the parameter, but for "factors".
+Placement StatePlacement(std::string_view name, const Placement& of, const Matrices& matrices);
 
 class Optimizer {
  public:
@@ -43,16 +50,18 @@ class Optimizer {
   Optimizer(const OptimConfig& config, std::vector<OptimTarget> targets,
             const OptimizerOptions& options = {});
 
-  // One update of all targets. Gradients are finite; they are not changed. Returns when done. On
-  // meta nothing is computed.
+  // One update of all targets. Gradients are finite; they are not changed. Returns when done: with
+  // muon or factored and matrices that ranks split, all of them call it, and it blocks. On meta
+  // nothing is computed.
   void Step(const StepInput& input);
 
   size_t size() const { return states_.size(); }
   const OptimTarget& target(size_t i) const { return states_[i].target; }
   const ParameterSettings& settings(size_t i) const { return states_[i].settings; }
 
-  // The state of a target by name ("m"; "v" of adamw), flat [n], in F32 (F64 for a target in F64)
-  // and exact whatever the format: writing what was read changes nothing. Read may give a view.
+  // The state of a target by name ("m"; "v" of adamw; "factors"), flat, in F32 (F64 for a target in
+  // F64) and exact whatever the format: writing what was read changes nothing. Read may give a
+  // view.
   std::vector<std::string> StateNames(size_t i) const {
     return StateNamesOf(states_[i].settings.kind);
   }
@@ -74,6 +83,8 @@ class Optimizer {
     RunGrid grid;
     StoredValue value;
     Moment m, v;
+    Tensor factors;                  // factored
+    std::optional<MatrixUnit> unit;  // muon, factored
   };
   // A part of a target; all parts are updated at the same time.
   struct Task {
@@ -86,10 +97,11 @@ class Optimizer {
     CounterRandom value, m, v;
   };
 
-  static State MakeState(const OptimConfig& config, OptimTarget target);
+  State MakeState(OptimTarget target) const;
   void MakeTasks();
   const Moment& MomentOf(size_t i, std::string_view name) const;
   TargetStep StepOf(const State& state, const StepInput& input) const;
+  void StepMatrices(OptimKind kind, const std::vector<TargetStep>& steps) const;
   void Update(const Task& task, const TargetStep& step) const;
   template <class Rule>
   void UpdateFloat(const Task& task, const TargetStep& step) const;
@@ -105,8 +117,8 @@ class Optimizer {
 
 // Bytes of state and master for each parameter of a matrix whose last dim is a multiple of
 // kMomentBlock; Optimizer::StateBytes has these.
-//   master 4; F32 moment 4; bf16 2; 8-bit 1 + 4 / kMomentBlock. adamw has two moments, lion and sgd
-//   one (precision.m).
+//   master 4; F32 moment 4; bf16 2; 8-bit 1 + 4 / kMomentBlock. adamw has two moments, lion, sgd
+//   and muon one (precision.m). Not of factored, which has 4 (1 / rows + 1 / columns).
 double StateBytesPerParameter(const TargetPrecision& precision, OptimKind kind);
 
 }  // namespace choir

@@ -6,13 +6,20 @@
 
 namespace choir {
 
-ParameterSettings SettingsOf(const OptimConfig& config, std::string_view name, bool matrix) {
-  const bool decays = matrix && std::none_of(config.no_decay.begin(), config.no_decay.end(),
-                                             [name](const std::string& pattern) {
-                                               return MatchesPattern(name, pattern);
-                                             });
+ParameterForm FormOf(const Shape& shape, const Matrices& matrices) {
+  if (shape.rank() < 2) return ParameterForm::kVector;
+  return matrices.table || matrices.families.empty() ? ParameterForm::kTable
+                                                     : ParameterForm::kMatrix;
+}
+
+ParameterSettings SettingsOf(const OptimConfig& config, std::string_view name, ParameterForm form) {
+  const bool decays =
+      form != ParameterForm::kVector &&
+      std::none_of(config.no_decay.begin(), config.no_decay.end(),
+                   [name](const std::string& pattern) { return MatchesPattern(name, pattern); });
   ParameterSettings s{config.kind, 1, decays ? config.weight_decay : 0, config.beta1, config.beta2,
                       config.eps,  {}};
+  if (s.kind == OptimKind::kMuon && form != ParameterForm::kMatrix) s.kind = OptimKind::kAdamW;
   for (size_t i = 0; i < config.groups.size(); ++i) {
     const ParameterGroupConfig& group = config.groups[i];
     if (!MatchesPattern(name, group.pattern)) continue;
@@ -25,6 +32,7 @@ ParameterSettings SettingsOf(const OptimConfig& config, std::string_view name, b
     if (group.clip_norm) s.clip_group = i;
     break;
   }
+  if (s.kind == OptimKind::kMuon && form == ParameterForm::kVector) s.kind = OptimKind::kAdamW;
   return s;
 }
 

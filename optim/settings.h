@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "ops/matrix_family.h"
 #include "optim/config.h"
 
 namespace choir {
@@ -17,7 +18,17 @@ struct ParameterSettings {
   std::optional<size_t> clip_group;
 };
 
-// Of the parameter `name`. `matrix`: it has two dims or more, and decays unless told otherwise.
-ParameterSettings SettingsOf(const OptimConfig& config, std::string_view name, bool matrix);
+// What a parameter is to the rules. Vectors do not decay unless told so. Tables (embedding, head)
+// are matrices, but muon leaves them to adamw unless a group says muon; vectors it always leaves.
+enum class ParameterForm { kVector, kTable, kMatrix };
+ParameterForm FormOf(const Shape& shape, const Matrices& matrices);
+
+// Of the parameter `name`.
+ParameterSettings SettingsOf(const OptimConfig& config, std::string_view name, ParameterForm form);
+
+// Whether a rule looks at whole matrices: then ZeRO must not cut them (optim/matrix_plan.h).
+inline bool NeedsWholeMatrices(OptimKind kind) {
+  return kind == OptimKind::kMuon || kind == OptimKind::kFactored;
+}
 
 }  // namespace choir

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/matrix_family.h"
 #include "ops/parameter.h"
 #include "optim/moment.h"
 #include "parallel/mesh/placement.h"
@@ -26,6 +27,8 @@ struct OptimTarget {
   Tensor value;  // flat [n]: F32, F64 (tests) or BF16
   Tensor grad;   // flat [n]: F32, or F64 for a value in F64
   TargetPrecision precision;
+  Matrices matrices;   // in the whole tensor; for rules that look at them
+  AxisSet shard_axes;  // over which ZeRO has cut the slice by placement.cut; none: not
 
   bool matrix() const { return placement.shape.rank() > 1; }
   // What the update is computed in.

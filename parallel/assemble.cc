@@ -14,10 +14,9 @@ bool Holds(const Spreading& spreading, const Mesh& mesh, int rank) {
   return copies.empty() || mesh.Coord(rank, copies) == 0;
 }
 
-// Copies elements [range) of the flat part `slice` between it and the whole tensor.
 template <bool kIntoWhole>
-void CopyFlat(const Shape& shape, const Slice& slice, FlatRange range, const Tensor& whole,
-              const Tensor& part) {
+void CopyFlat(const Tensor& whole, const Slice& slice, FlatRange range, const Tensor& part) {
+  const Shape& shape = whole.shape();
   const int64_t size = SizeOf(whole.dtype());
   auto* w = static_cast<char*>(whole.raw());
   auto* p = static_cast<char*>(part.raw());
@@ -37,6 +36,14 @@ Slice SliceOf(const Spreading& spreading, const Mesh& mesh, int rank) {
 }
 
 }  // namespace
+
+void PutPart(const Tensor& whole, const Slice& slice, FlatRange range, const Tensor& part) {
+  CopyFlat<true>(whole, slice, range, part);
+}
+
+void TakePart(const Tensor& whole, const Slice& slice, FlatRange range, const Tensor& part) {
+  CopyFlat<false>(whole, slice, range, part);
+}
 
 FlatRange ShardRange(const Spreading& spreading, const Mesh& mesh, int rank) {
   const Shape local = SliceOf(spreading, mesh, rank).count;
@@ -68,7 +75,7 @@ Tensor Assemble(const Place& place, const Spreading& spreading, const Tensor& mi
       part = Tensor::Empty({range.end - range.begin}, options);
       place.Group(kDenseAxes).Recv(part, rank, 0).Wait();
     }
-    CopyFlat<true>(shape, SliceOf(spreading, mesh, rank), range, whole, part);
+    PutPart(whole, SliceOf(spreading, mesh, rank), range, part);
   }
   return whole;
 }
@@ -78,8 +85,7 @@ void CopyShard(const Place& place, const Spreading& spreading, const Tensor& who
   const FlatRange range = ShardRange(spreading, place.mesh(), place.rank());
   CHECK(mine.NumElements() == range.end - range.begin);
   CHECK(whole.shape() == spreading.placement.shape && whole.dtype() == mine.dtype());
-  CopyFlat<false>(whole.shape(), SliceOf(spreading, place.mesh(), place.rank()), range, whole,
-                  mine);
+  TakePart(whole, SliceOf(spreading, place.mesh(), place.rank()), range, mine);
 }
 
 }  // namespace choir

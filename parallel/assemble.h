@@ -22,6 +22,10 @@ struct FlatRange {
 };
 FlatRange ShardRange(const Spreading& spreading, const Mesh& mesh, int rank);
 
+// Elements [range) of `slice`, flattened, of the tensor `whole`: into it from `part`, and back.
+void PutPart(const Tensor& whole, const Slice& slice, FlatRange range, const Tensor& part);
+void TakePart(const Tensor& whole, const Slice& slice, FlatRange range, const Tensor& part);
+
 // On world rank 0 the whole tensor; undefined elsewhere. `mine` is this rank's flat shard,
 // undefined where the tensor is not on this stage. All ranks call it, in one order. Blocks.
 Tensor Assemble(const Place& place, const Spreading& spreading, const Tensor& mine, DType dtype);

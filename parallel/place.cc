@@ -18,6 +18,7 @@ constexpr AxisSet kGroups[] = {
     Axis::kPipe,
     kDenseAxes,
     {Axis::kExpert, Axis::kExpertTensor},
+    Axis::kExpertTensor,
     Axis::kExpertData,
     Axis::kExpertContext,
     {Axis::kExpertData, Axis::kExpertContext},

@@ -12,8 +12,9 @@ namespace {
 
 // Which sum a gradient belongs to: its group's, or the last.
 size_t SumOf(const Shard& shard, const OptimConfig& config) {
-  const bool matrix = shard.placement.shape.rank() > 1;
-  const auto group = SettingsOf(config, shard.parameter->name, matrix).clip_group;
+  // Which group it is, is a matter of the name.
+  const auto form = ParameterForm::kVector;
+  const auto group = SettingsOf(config, shard.parameter->name, form).clip_group;
   return group.value_or(config.groups.size());
 }
 

@@ -4,6 +4,8 @@
 #include <map>
 
 #include "ops/numerics.h"
+#include "optim/matrix_unit.h"
+#include "optim/settings.h"
 #include "parallel/mesh/mesh.h"
 #include "parallel/pipeline/rank_actions.h"
 
@@ -12,29 +14,57 @@ namespace {
 
 constexpr int64_t kBytes = 4;  // of an element: float32
 
+// How a step's gradients travel.
+struct Exchange {
+  int64_t microbatches;  // of each data rank
+  DType wire;
+};
+
 int64_t Product(const Shape& shape) {
   int64_t n = 1;
   for (int i = 0; i < shape.rank(); ++i) n *= shape.dim(i);
   return n;
 }
 
-// Gradients of one parameter in a step of `microbatches` on each data rank, and the gathers of its
+// Gradients of one parameter in a step, and the gathers of its
 // weights behind the update. Stage 3 gathers matrices elsewhere.
 int64_t OfParameter(const Placement& placement, const RunLayout& layout, const Mesh& mesh,
-                    int64_t microbatches) {
+                    const Exchange& exchange) {
   const int64_t bytes = kBytes * Product(placement.shape);
   const int64_t copies = mesh.Size(placement.GradAxes());
-  if (layout.zero == 0) return 2 * (copies - 1) * bytes;
   const int64_t same_rows = mesh.Size(placement.TokenGradAxes());
+  const bool halves = exchange.wire == DType::kBF16;
+  // An all-reduce of bf16 is an all-to-all and a gather of the sum in F32.
+  const int64_t all_reduce = halves ? bytes / 2 + bytes : 2 * bytes;
+  if (layout.zero == 0 && !halves) return 2 * (copies - 1) * bytes;
+  if (layout.zero == 0) {
+    const int64_t data = copies / same_rows;
+    return 2 * (same_rows - 1) * data * bytes + (data - 1) * same_rows * all_reduce;
+  }
   const int64_t shards = mesh.Size(placement.ZeroAxes()), replicas = copies / same_rows / shards;
   const int64_t once = copies / shards * (shards - 1);  // a reduce-scatter or all-gather
   const bool each_time = layout.zero >= 2 && shards > 1;
-  const int64_t scatter = each_time ? microbatches * once : once;
+  const int64_t scatter =
+      (each_time ? exchange.microbatches : 1) * once * (halves ? bytes / 2 : bytes);
   // Of the whole gradient before it is cut, or of shards.
   const int64_t inner = 2 * (same_rows - 1) * replicas * (each_time ? 1 : shards);
-  const int64_t outer = 2 * (replicas - 1) * same_rows;
+  const int64_t outer = (replicas - 1) * same_rows * all_reduce;
   const bool by_unit = layout.zero == 3 && shards > 1 && placement.shape.rank() > 1;
-  return (inner + scatter + outer + (by_unit ? 0 : once)) * bytes;
+  return inner * bytes + scatter + outer + (by_unit ? 0 : once) * bytes;
+}
+
+// What ranks gather of matrices that they split, once by each copy that updates them.
+int64_t OfMatrices(const ParameterList::Entry& entry, const RunConfig& config,
+                   const RunLayout& layout, const Mesh& mesh) {
+  const Placement& placement = entry.placement;
+  const ParameterForm form = FormOf(placement.shape, entry.matrices);
+  if (!NeedsWholeMatrices(SettingsOf(config.optim, entry.parameter->name, form).kind)) return 0;
+  AxisSet split = placement.layout.axes();
+  if (SplitsByFirstDim(entry.matrices)) split = split - placement.layout.split[0];
+  if (split.empty()) return 0;
+  const int64_t shards = layout.zero > 0 ? mesh.Size(placement.ZeroAxes()) : 1;
+  const int64_t copies = mesh.Size(placement.GradAxes()) / shards;
+  return (mesh.Size(split) - 1) * copies * kBytes * Product(placement.shape);
 }
 
 // The gathers of weights of ZeRO 3 on one pipeline rank: each pass keeps the unit that it ends
@@ -78,7 +108,7 @@ int64_t Handovers(const ScheduleSpec& schedule) {
 }  // namespace
 
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const ParameterList::Entry> parameters, int64_t labels) {
+                    std::span<const ParameterList::Entry> parameters, int64_t labels, DType wire) {
   const ModelConfig& model = config.model;
   const Degrees& d = layout.degrees;
   const Mesh mesh(d);
@@ -92,11 +122,15 @@ Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
   Traffic traffic;
 
   const int64_t of_rank = microbatches / layout.DataRanks();
+  const Exchange exchange{of_rank, wire};
   for (const auto& entry : parameters) {
-    traffic.data += OfParameter(entry.placement, layout, mesh, of_rank);
+    traffic.data += OfParameter(entry.placement, layout, mesh, exchange);
+    (entry.placement.OfExperts() ? traffic.expert : traffic.tensor) +=
+        OfMatrices(entry, config, layout, mesh);
   }
   if (layout.stages.size() > 1 && model.tie_embeddings) {  // its two uses are summed apart
-    traffic.data += OfParameter(parameters.front().placement, layout, mesh, of_rank);
+    traffic.data += OfParameter(parameters.front().placement, layout, mesh, exchange);
+    if (d.pipe > 1) traffic.tensor += OfMatrices(parameters.front(), config, layout, mesh);
   }
   if (layout.zero == 3) {
     CHECK(d.pipe == 1) << "what a pipeline gathers depends on its schedule";
@@ -105,7 +139,7 @@ Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
 
   const int64_t gathers =
       8 * dense_layers + (model.moe.shared_experts > 0 ? 8 : 4) * moe_layers + 4;
-  traffic.tensor = (d.tensor - 1) * (microbatches * gathers * stream + 40 * labels);
+  traffic.tensor += (d.tensor - 1) * (microbatches * gathers * stream + 40 * labels);
 
   const int64_t groups = model.NumKvHeads(), queries = model.heads / groups;
   const int64_t layer_passes = microbatches * model.layers;
@@ -127,7 +161,7 @@ Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
     const int64_t groups_of_ranks = mesh.size() / d.pipe / members;
     const int64_t announced = (members - 1) * d.expert_tensor * model.moe.experts * kBytes;
     const int64_t turns = groups_of_ranks * of_rank;
-    traffic.expert = moe_layers * (microbatches * 4 * rows + turns * announced);
+    traffic.expert += moe_layers * (microbatches * 4 * rows + turns * announced);
   }
 
   traffic.pipeline = microbatches * 2 * Handovers(layout.schedule) * stream;
@@ -149,7 +183,7 @@ Traffic Sorted(const std::vector<CommCount>& counts) {
     if (count.group == everyone || count.group == "everyone" || count.group == "memory") continue;
     if (count.group == "tensor") {
       traffic.tensor += bytes;
-    } else if (count.group == "expert+expert_tensor") {
+    } else if (count.group == "expert+expert_tensor" || count.group == "expert_tensor") {
       traffic.expert += bytes;
     } else if (count.group == "pipe") {
       traffic.pipeline += bytes;

@@ -14,8 +14,8 @@ namespace choir {
 
 // Bytes that all ranks together send in one step.
 struct Traffic {
-  int64_t data = 0;  // gradients and, with ZeRO, weights; of the axes that have copies of weights
-  int64_t tensor = 0;
+  int64_t data = 0;    // gradients and, with ZeRO, weights; of the axes that have copies of weights
+  int64_t tensor = 0;  // with muon and factored, the momentum or gradient of split matrices too
   int64_t expert = 0;
   int64_t context = 0;
   int64_t pipeline = 0;
@@ -28,8 +28,10 @@ struct Traffic {
 // agree on. `parameters` are those of the whole model on one rank, `config` is resolved, `labels`
 // are those of the step (padding has no loss). Not for exchanges over nodes, nor for ZeRO 3 with a
 // pipeline (CHECKed).
+// `wire`: the format of gradients between data ranks (ZeroOptions::wire).
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const ParameterList::Entry> parameters, int64_t labels);
+                    std::span<const ParameterList::Entry> parameters, int64_t labels,
+                    DType wire = DType::kF32);
 
 // What one rank has sent so far (World::Counts), sorted in the same way.
 Traffic Sorted(const std::vector<CommCount>& counts);

@@ -81,7 +81,9 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
           ZeroOptions{layout.zero, static_cast<int64_t>(config.parallel.bucket_mib * (1 << 20))})),
       weights_(place_, ShardedWeights(), Transformer::kEmbeddingUnit),
       optimizer_(config.optim, Targets(),
-                 {static_cast<uint64_t>(config.train.seed), config.precision.stochastic_rounding}),
+                 {.seed = static_cast<uint64_t>(config.train.seed),
+                  .stochastic_values = config.precision.stochastic_rounding,
+                  .place = &place_}),
       microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
       flops_(CountFlops(config.model, *config.model.vocab_size)),
       loss_scale_(StartLossScale(config.precision)) {
@@ -115,7 +117,7 @@ void Trainer::Serve(Tape& tape, int stage) {
 }
 
 // Made stage by stage on the meta device: names and placements cost no memory.
-std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
+std::vector<Trainer::ModelEntry> Trainer::ListModel() {
   std::vector<ModelEntry> all;
   const Place alone;
   for (int stage = 0; stage < layout_.schedule.stages(); ++stage) {
@@ -124,10 +126,15 @@ std::vector<Trainer::ModelEntry> Trainer::ListModel() const {
     for (const auto& entry : part.parameters()) {
       const bool tied_copy = entry.parameter->name == "embedding" && stage > 0;
       if (tied_copy) continue;
-      all.push_back({entry.parameter->name, entry.placement, StageOwner(layout_.schedule, stage)});
+      all.push_back({entry.parameter->name, entry.placement, entry.matrices,
+                     StageOwner(layout_.schedule, stage)});
       all.back().placement.cut = CutFor(all.back());
     }
   }
+  std::vector<PlannedParameter> planned;
+  for (const ModelEntry& e : all) planned.push_back({e.name, e.placement, &e.matrices, e.pipe});
+  matrix_plan_ = PlanMatrices(config_.optim, planned, place_.mesh());
+  for (size_t i = 0; i < all.size(); ++i) all[i].placement.cut = matrix_plan_.cuts[i];
   return all;
 }
 
@@ -169,7 +176,8 @@ std::vector<WeightStore::Weight> Trainer::ShardedWeights() {
 std::vector<OptimTarget> Trainer::Targets() {
   std::vector<OptimTarget> targets;
   const size_t count = model_.parameters().size();
-  for (const Shard& shard : gradients_->shards().first(count)) {
+  for (size_t i = 0; i < count; ++i) {
+    const Shard& shard = gradients_->shards()[i];
     const Slice slice =
         LocalSlice(shard.placement.shape, shard.placement.layout, place_.mesh(), place_.rank());
     const ParameterPrecision precision =
@@ -180,7 +188,9 @@ std::vector<OptimTarget> Trainer::Targets() {
                        shard.begin,
                        shard.value,
                        shard.grad,
-                       {precision.master, precision.moments, precision.moments}});
+                       {precision.master, precision.moments, precision.moments},
+                       model_.parameters()[i].matrices,
+                       gradients_->ShardAxes(shard.placement)});
   }
   return targets;
 }
@@ -224,7 +234,7 @@ void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
   ScheduleSpec schedule = layout_.schedule;
   schedule.microbatches = static_cast<int>(share.count);
 
-  gradients_->Begin(tree, share.count);
+  gradients_->Begin(tree, share.count, step_ + 1);
   microbatches_.Begin(batch, share, *tree, sums);
   const int pipe_rank = place_.Coord(Axis::kPipe);
   RunActions(

@@ -16,6 +16,7 @@
 #include "model/counts.h"
 #include "model/transformer.h"
 #include "optim/loss_scale.h"
+#include "optim/matrix_plan.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "parallel/assemble.h"
@@ -80,6 +81,8 @@ class Trainer {
   const RunConfig& config() const { return config_; }
   const RunLayout& layout() const { return layout_; }
   const Place& place() const { return place_; }
+  // Which ZeRO shard updates which matrices; of rules that need them whole.
+  const MatrixPlan& matrix_plan() const { return matrix_plan_; }
   Transformer& model() { return model_; }
   const BatchLoader& loader() const { return *loader_; }
   const ValidationSet& validation() const { return *validation_; }
@@ -112,9 +115,10 @@ class Trainer {
   struct ModelEntry {
     std::string name;
     Placement placement;
+    Matrices matrices;
     int pipe;
   };
-  std::vector<ModelEntry> ListModel() const;
+  std::vector<ModelEntry> ListModel();
   ShardCut CutFor(const ModelEntry& entry) const;
   std::vector<GradientSum::Entry> GradientEntries();
   std::vector<WeightStore::Weight> ShardedWeights();
@@ -142,6 +146,7 @@ class Trainer {
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<ValidationSet> validation_;
   Transformer model_;
+  MatrixPlan matrix_plan_;
   std::vector<ModelEntry> whole_model_;
   std::unique_ptr<GradientSum> gradients_;
   WeightStore weights_;

@@ -56,9 +56,11 @@ std::vector<Trainer::StateTensor> Trainer::State() {
     const bool here = found != mine.end() && entry.pipe == place_.Coord(Axis::kPipe);
     state.push_back(Spread(entry, "model/" + entry.name, ValueByOptimizer(entry)));
     if (here) ReadValue(state.back(), entry, found->second);
-    const bool matrix = entry.placement.shape.rank() > 1;
-    for (const auto& name : StateNamesOf(SettingsOf(config_.optim, entry.name, matrix).kind)) {
-      state.push_back(Spread(entry, StrCat("optim/", entry.name, "/", name), true));
+    const ParameterForm form = FormOf(entry.placement.shape, entry.matrices);
+    for (const auto& name : StateNamesOf(SettingsOf(config_.optim, entry.name, form).kind)) {
+      ModelEntry of_state = entry;
+      of_state.placement = StatePlacement(name, entry.placement, entry.matrices);
+      state.push_back(Spread(of_state, StrCat("optim/", entry.name, "/", name), true));
       if (here) ReadMoment(state.back(), found->second, name);
     }
   }

@@ -215,6 +215,9 @@ void TrainingRun::PrintStart() const {
                 flops.TrainingPerToken(config.data.sequence_length) / 1e6,
                 trainer_->loader().languages().size(), gemm_peak_ / 1e9);
   std::printf("%s\n", text);
+  if (trainer_->layout().zero > 0) {
+    std::printf("%s", Describe(trainer_->matrix_plan()).c_str());
+  }
   if (world_ != nullptr) std::printf("%s\n", Describe(trainer_->layout()).c_str());
   std::printf("%s\n", DescribePrecision(config).c_str());
   if (trainer_->step() > 0)

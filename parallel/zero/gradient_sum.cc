@@ -30,7 +30,8 @@ GradientSum::GradientSum(const Place& place, std::vector<Entry> entries, const Z
       entries_(std::move(entries)),
       options_(options),
       sums_(entries_.size()),
-      queue_(place, options.bucket_bytes) {
+      queue_(place, options.bucket_bytes, options.wire) {
+  CHECK(options.wire.format == DType::kF32 || !place.invariant());
   MakeShards();
   for (size_t i = 0; i < entries_.size(); ++i) {
     const ParameterStorage storage = StorageOf(place, entries_[i].placement, options.stage);
@@ -71,7 +72,13 @@ bool GradientSum::SumsEachMicrobatch(const Placement& placement) const {
 SumAxes GradientSum::AxesOf(const Placement& placement) const {
   const AxisSet done = SumsEachMicrobatch(placement) ? placement.TokenGradAxes() : AxisSet();
   const AxisSet summed = SummedAxes(placement), left = summed - done;
-  if (options_.stage == 0) return {Used(place_, left), {}, {}};
+  if (options_.stage == 0 && options_.wire.format == DType::kF32) {
+    return {Used(place_, left), {}, {}};
+  }
+  if (options_.stage == 0) {
+    const AxisSet tokens = left & placement.TokenGradAxes();
+    return {Used(place_, tokens), {}, Used(place_, left - tokens)};
+  }
   const AxisSet shard = placement.ZeroAxes();
   return {Used(place_, left & placement.TokenGradAxes()), Used(place_, shard),
           Used(place_, (placement.DataGradAxes() & summed) - shard)};
@@ -117,11 +124,12 @@ void GradientSum::MakeShards() {
   }
 }
 
-void GradientSum::Begin(std::shared_ptr<const LeafTree> tree, int64_t microbatches) {
+void GradientSum::Begin(std::shared_ptr<const LeafTree> tree, int64_t microbatches, int64_t step) {
+  queue_.SetStep(static_cast<uint64_t>(step));
   for (size_t i = 0; i < entries_.size(); ++i) {
     Sum& sum = sums_[i];
     sum.left = microbatches;
-    sum.received = 0;
+    sum.sent = sum.received = 0;
     if (sum.leaves) shards_[i].grad.Zero();
     if (place_.invariant()) {
       PlantTree(entries_[i], tree);
@@ -156,6 +164,11 @@ Tensor GradientSum::Collect(size_t i) {
   return std::move(nodes[0].sum);
 }
 
+Summand GradientSum::SummandOf(size_t i, Tensor tensor) {
+  const Entry& entry = entries_[i];
+  return {std::move(tensor), entry.placement.cut, entry.parameter->name, 0, sums_[i].sent++};
+}
+
 bool GradientSum::OverHeadsLater(const Entry& entry) const {
   return entry.placement.over_heads && place_.invariant();
 }
@@ -179,7 +192,7 @@ void GradientSum::SumOnce(size_t i) {
   const SumAxes axes = AxesOf(entry.placement);
   const auto done = [grad = shards_[i].grad](const Tensor& piece) { grad.CopyFrom(piece); };
   if (axes != SumAxes{}) {
-    return queue_.Add(axes, {std::move(sum), entry.placement.cut}, done);
+    return queue_.Add(axes, SummandOf(i, std::move(sum)), done);
   }
   if (entry.parameter->tree != nullptr) done(sum.Reshape({sum.NumElements()}));
 }
@@ -201,7 +214,11 @@ void GradientSum::SumMicrobatch(size_t i) {
     whole = std::move(nodes[0].sum);
   }
   CHECK(axes.inner.empty()) << "weights travel over the shard axis too: it comes first";
-  queue_.Add(axes, {std::move(whole), entries_[i].placement.cut},
+  Summand summand = SummandOf(i, std::move(whole));
+  // Ranks with other tokens have not added up yet: they draw other numbers too.
+  const AxisSet tokens = Used(place_, entries_[i].placement.TokenGradAxes());
+  if (!tokens.empty()) summand.round = summand.round * place_.Size(tokens) + place_.Coord(tokens);
+  queue_.Add(axes, std::move(summand),
              [this, i, round](const Tensor& piece) { AddRound(i, round, piece); });
 }
 
@@ -228,7 +245,9 @@ void GradientSum::FinishShard(size_t i) {
   SumAxes axes = AxesOf(entries_[i].placement);
   axes.shard = {};
   if (axes == SumAxes{}) return;
-  queue_.Add(axes, {grad, {}}, [grad](const Tensor& sum) { grad.CopyFrom(sum); });
+  Summand summand = SummandOf(i, grad);
+  summand.first = shards_[i].begin;
+  queue_.Add(axes, std::move(summand), [grad](const Tensor& sum) { grad.CopyFrom(sum); });
 }
 
 void GradientSum::SumOverHeads(size_t i) {

@@ -45,6 +45,8 @@ struct Shard {
 struct ZeroOptions {
   int stage = 0;  // 0: no shards, 1: of the optimizer state, 2: of gradients too, 3: of weights too
   int64_t bucket_bytes = 25 << 20;
+  // Of sums over data axes; its step is set by Begin. kBF16 needs fast numerics (CHECKed).
+  Wire wire = {};
 };
 
 // What the model allocates of a parameter under ZeRO of this stage. Gradients come and go where
@@ -70,8 +72,8 @@ class GradientSum {
   // The axes over which a parameter of this placement is cut into shards; none: it is not.
   AxisSet ShardAxes(const Placement& placement) const { return AxesOf(placement).shard; }
 
-  // Before the first of this rank's `microbatches`: gradients become zero.
-  void Begin(std::shared_ptr<const LeafTree> tree, int64_t microbatches);
+  // Before the first of this rank's `microbatches` of a step: gradients become zero.
+  void Begin(std::shared_ptr<const LeafTree> tree, int64_t microbatches, int64_t step);
   // The weight gradients of a stage and microbatch are complete.
   void EndPass();
   // Lets outstanding sums go on.
@@ -86,6 +88,7 @@ class GradientSum {
   struct Sum {
     bool leaves = false;   // after each microbatch, else once
     int64_t left = 0;      // microbatches whose contribution is missing
+    int64_t sent = 0;      // sums that have been asked for
     int64_t received = 0;  // that are in the shard
     // Invariant mode, of one that leaves: the shards of all data ranks' microbatches, over time.
     std::unique_ptr<GradTree> rounds;
@@ -98,6 +101,7 @@ class GradientSum {
   void AddRound(size_t entry, int64_t round, const Tensor& piece);
   void FinishShard(size_t entry);
   Tensor Collect(size_t entry);
+  Summand SummandOf(size_t entry, Tensor tensor);
   void SumOverHeads(size_t entry);
   bool OverHeadsLater(const Entry& entry) const;
   AxisSet SummedAxes(const Placement& placement) const;

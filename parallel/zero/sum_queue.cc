@@ -28,7 +28,7 @@ void SumQueue::Launch(Filling filling) {
     summands.push_back(std::move(item.summand));
     next.done.push_back(std::move(item.done));
   }
-  next.bucket = std::make_unique<Bucket>(place_, filling.axes, summands);
+  next.bucket = std::make_unique<Bucket>(place_, filling.axes, summands, wire_);
   summands.clear();  // copied
   under_way_.push_back(std::move(next));
   Poll();
@@ -42,7 +42,7 @@ void SumQueue::Poll() {
   int turn = Bucket::kSteps;
   for (const UnderWay& u : under_way_) {
     u.bucket->Advance(turn);
-    turn = u.bucket->step();
+    turn = u.bucket->turn();
   }
   while (!under_way_.empty() && under_way_.front().bucket->Advance(Bucket::kSteps)) FinishFirst();
 }

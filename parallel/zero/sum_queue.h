@@ -21,12 +21,15 @@ class SumQueue {
   using Done = std::function<void(const Tensor& piece)>;
 
   // `place` outlives this.
-  SumQueue(const Place& place, int64_t bucket_bytes) : place_(place), bucket_bytes_(bucket_bytes) {}
+  SumQueue(const Place& place, int64_t bucket_bytes, const Wire& wire = {})
+      : place_(place), bucket_bytes_(bucket_bytes), wire_(wire) {}
   SumQueue(const SumQueue&) = delete;
 
   // Tensors of the same axes and dtype share buckets. The tensor is kept until its bucket leaves,
   // and not written to. `done` is called in the order of the buckets, inside Add, Poll or Wait.
   void Add(const SumAxes& axes, Summand summand, Done done);
+  // Of what is added from now on, by all ranks together; for stochastic rounding.
+  void SetStep(uint64_t step) { wire_.step = step; }
   // Buckets that are not full leave too.
   void Flush();
   // Lets outstanding sums go on.
@@ -57,6 +60,7 @@ class SumQueue {
 
   const Place& place_;
   int64_t bucket_bytes_;
+  Wire wire_;
   std::vector<Filling> filling_;
   std::deque<UnderWay> under_way_;
 };

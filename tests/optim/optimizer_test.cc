@@ -108,7 +108,7 @@ TEST(Optimizer, SettingsComeFromTheFirstGroupThatMatches) {
   head.eps = 1e-12;
   head.clip_norm = 2;
   config.groups = {head, {.pattern = "*"}};
-  const ParameterSettings s = SettingsOf(config, "head", true);
+  const ParameterSettings s = SettingsOf(config, "head", ParameterForm::kMatrix);
   EXPECT_EQ(s.kind, OptimKind::kLion);
   EXPECT_EQ(s.lr_scale, 0.5);
   EXPECT_EQ(s.weight_decay, 0);
@@ -116,12 +116,12 @@ TEST(Optimizer, SettingsComeFromTheFirstGroupThatMatches) {
   EXPECT_EQ(s.beta2, 0.98);
   EXPECT_EQ(s.eps, 1e-12);
   EXPECT_EQ(s.clip_group, std::optional<size_t>(0));
-  const ParameterSettings ffn = SettingsOf(config, "layers.0.ffn.down", true);
+  const ParameterSettings ffn = SettingsOf(config, "layers.0.ffn.down", ParameterForm::kMatrix);
   EXPECT_EQ(ffn.kind, OptimKind::kAdamW);
   EXPECT_EQ(ffn.weight_decay, 0.3);
   EXPECT_EQ(ffn.clip_group, std::nullopt);
-  EXPECT_EQ(SettingsOf(config, "layers.0.ffn_norm", false).weight_decay, 0);
-  EXPECT_EQ(SettingsOf(config, "embedding", true).weight_decay, 0);
+  EXPECT_EQ(SettingsOf(config, "layers.0.ffn_norm", ParameterForm::kVector).weight_decay, 0);
+  EXPECT_EQ(SettingsOf(config, "embedding", ParameterForm::kMatrix).weight_decay, 0);
 }
 
 TEST(Optimizer, GroupsAreUpdatedWithTheirSettings) {

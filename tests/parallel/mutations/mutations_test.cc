@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ struct Mutation {
   const char* layout;
   std::string caught_by;   // among others
   bool fast_only = false;  // invariant mode refuses the layout
+  // Another rule's weights are compared in invariant mode only (train/verify.h).
+  OptimKind rule = OptimKind::kAdamW;
 };
 
 const std::vector<Mutation>& Mutations() {
@@ -71,18 +74,22 @@ const std::vector<Mutation>& Mutations() {
        kGradients, /*fast_only=*/true},
       {Fault::kWrongMicrobatch, "pipeline=2,schedule=gpipe", kLoss},
       {Fault::kInitByLocalIndex, "tensor=2", kInitial},
+      {Fault::kMatrixLacksSlice, "tensor=2", kWeights, false, OptimKind::kMuon},
+      {Fault::kMatrixHasNoOwner, "data=2,shard=2", kWeights, false, OptimKind::kMuon},
+      {Fault::kMomentumOfNeighbour, "data=2,shard=2", kWeights, false, OptimKind::kMuon},
   };
   return mutations;
 }
 
 // configs/moe-tiny.yaml, with balance losses large enough for fast mode to see their slopes, and
 // rows so long that documents leave some of them unfilled: ranks have different numbers of labels.
-RunConfig Config() {
+RunConfig Config(OptimKind rule = OptimKind::kAdamW) {
   auto config = LoadConfigFile<RunConfig>(
       train_test::ConfigPath("moe-tiny"),
       {"--data.path=" + train_test::TinyData(), "--train.microbatch_sequences=1",
        "--data.sequence_length=128", "--data.batch_sequences=4", "--data.packing.open_bins=1",
-       "--model.moe.sequence_loss=0.01", "--model.moe.balance_loss=0.01"});
+       "--model.moe.sequence_loss=0.01", "--model.moe.balance_loss=0.01",
+       "--optim.kind=" + std::string(EnumToString(rule))});
   EXPECT_TRUE(config.ok()) << config.status();
   return *config;
 }
@@ -122,7 +129,7 @@ std::vector<std::string> CaughtBy(const LayoutVerdict& v) {
 }
 
 bool Runs(const Mutation& m, Numerics numerics) {
-  return numerics == Numerics::kFast || !m.fast_only;
+  return numerics == Numerics::kFast ? m.rule == OptimKind::kAdamW : !m.fast_only;
 }
 
 std::string Joined(const std::vector<std::string>& words) {
@@ -137,7 +144,8 @@ void ExpectAllCaught(Numerics numerics) {
     if (!Runs(m, numerics)) continue;
     SCOPED_TRACE(Name(m.fault));
     const ScopedFault fault(m.fault);
-    const std::vector<LayoutVerdict> verdicts = Verify({m.layout}, numerics);
+    const std::vector<LayoutVerdict> verdicts =
+        Verify({m.layout}, numerics, /*steps=*/2, Config(m.rule));
     ASSERT_EQ(verdicts.size(), 1u);
     EXPECT_GT(fault.hits(), 0) << "not reached";
     EXPECT_FALSE(verdicts[0].ok()) << "not caught";
@@ -162,14 +170,16 @@ TEST(MutationsTest, EveryFaultHasOne) {
 
 TEST(MutationsTest, LayoutsPassWithoutFaults) {
   for (Numerics numerics : {Numerics::kInvariant, Numerics::kFast}) {
-    std::set<std::string> layouts;
+    std::map<OptimKind, std::set<std::string>> layouts;
     for (const Mutation& m : Mutations()) {
-      if (Runs(m, numerics)) layouts.insert(m.layout);
+      if (Runs(m, numerics)) layouts[m.rule].insert(m.layout);
     }
-    const auto verdicts = Verify(layouts, numerics);
-    EXPECT_EQ(verdicts.size(), layouts.size());
-    for (const LayoutVerdict& v : verdicts) {
-      EXPECT_TRUE(v.ok()) << v.layout.name << " by " << Joined(CaughtBy(v));
+    for (const auto& [rule, of_rule] : layouts) {
+      const auto verdicts = Verify(of_rule, numerics, /*steps=*/2, Config(rule));
+      EXPECT_EQ(verdicts.size(), of_rule.size());
+      for (const LayoutVerdict& v : verdicts) {
+        EXPECT_TRUE(v.ok()) << v.layout.name << " by " << Joined(CaughtBy(v));
+      }
     }
   }
 }
@@ -179,7 +189,7 @@ TEST(MutationsTest, OneRankReachesNoFault) {
   for (const Mutation& m : Mutations()) {
     const auto layout = ParseLayout(m.layout);
     ASSERT_TRUE(layout.ok()) << layout.status();
-    RunConfig config = Config();
+    RunConfig config = Config(m.rule);
     config.parallel.capacity_factor = layout->parallel.capacity_factor;
     const ScopedFault fault(m.fault);
     EXPECT_TRUE(Verify({}, Numerics::kInvariant, /*steps=*/1, config).empty());

@@ -26,11 +26,8 @@ RunConfig Config() {
   return *config;
 }
 
-class TrafficTest : public testing::TestWithParam<const char*> {};
-
-TEST_P(TrafficTest, IsThatOfTheFormula) {
-  RunConfig config = Config();
-  const auto layout = ParseLayout(GetParam());
+void ExpectFormula(RunConfig config, const char* text) {
+  const auto layout = ParseLayout(text);
   ASSERT_TRUE(layout.ok()) << layout.status();
   config.parallel = layout->parallel;
   const auto plan = PlanLayout(config, layout->world);
@@ -67,6 +64,24 @@ TEST_P(TrafficTest, IsThatOfTheFormula) {
     EXPECT_EQ(sent.context, formula.context);
   }
   EXPECT_EQ(sent.pipeline, formula.pipeline);
+}
+
+class TrafficTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(TrafficTest, IsThatOfTheFormula) { ExpectFormula(Config(), GetParam()); }
+
+// Matrices that are split, of which one shard has the whole.
+TEST(MatrixTrafficTest, IsThatOfTheFormula) {
+  for (OptimKind rule : {OptimKind::kMuon, OptimKind::kFactored}) {
+    RunConfig config = Config();
+    config.optim.kind = rule;
+    for (const char* layout :
+         {"tensor=2", "data=2,expert_tensor=2", "data=4,shard=2,tensor=2,expert_tensor=2",
+          "data=2,shard=2,tensor=2,zero=3", "tensor=2,pipeline=2"}) {
+      SCOPED_TRACE(layout);
+      ExpectFormula(config, layout);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
