@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "base/strings.h"
+#include "optim/precision.h"
 #include "parallel/mesh/layout_search.h"
 
 namespace choir {
@@ -109,6 +110,11 @@ absl::Status CheckMeans(const RunConfig& config, int data_ranks) {
 // Sums in one order need cuts that fall between the pieces of that order.
 absl::Status CheckInvariant(const RunConfig& config, const Degrees& d) {
   if (config.numerics != Numerics::kInvariant) return absl::OkStatus();
+  if (WireFormat(config.precision) != DType::kF32) {
+    return Refuse(
+        "precision.wire: how often bf16 rounds a gradient depends on the layout, which numerics "
+        "invariant excludes; use fp32, or numerics: fast");
+  }
   if (d.context > 1 && config.parallel.context_method == ContextMethod::kRing) {
     return Refuse(
         "parallel.context_method: ring adds a softmax up from one part for each rank, so its bits "

@@ -8,6 +8,7 @@
 #include "optim/settings.h"
 #include "parallel/mesh/mesh.h"
 #include "parallel/pipeline/rank_actions.h"
+#include "train/model_precision.h"
 
 namespace choir {
 namespace {
@@ -26,10 +27,16 @@ int64_t Product(const Shape& shape) {
   return n;
 }
 
+// The whole value as it is kept, and sent.
+int64_t ValueBytes(const RunConfig& config, const ParameterList::Entry& entry) {
+  const Shape& shape = entry.placement.shape;
+  return SizeOf(PrecisionOf(config, entry.parameter->name, shape).storage) * Product(shape);
+}
+
 // Gradients of one parameter in a step, and the gathers of its
 // weights behind the update. Stage 3 gathers matrices elsewhere.
 int64_t OfParameter(const Placement& placement, const RunLayout& layout, const Mesh& mesh,
-                    const Exchange& exchange) {
+                    const Exchange& exchange, int64_t value_bytes) {
   const int64_t bytes = kBytes * Product(placement.shape);
   const int64_t copies = mesh.Size(placement.GradAxes());
   const int64_t same_rows = mesh.Size(placement.TokenGradAxes());
@@ -50,7 +57,7 @@ int64_t OfParameter(const Placement& placement, const RunLayout& layout, const M
   const int64_t inner = 2 * (same_rows - 1) * replicas * (each_time ? 1 : shards);
   const int64_t outer = (replicas - 1) * same_rows * all_reduce;
   const bool by_unit = layout.zero == 3 && shards > 1 && placement.shape.rank() > 1;
-  return inner * bytes + scatter + outer + (by_unit ? 0 : once) * bytes;
+  return inner * bytes + scatter + outer + (by_unit ? 0 : once) * value_bytes;
 }
 
 // What ranks gather of matrices that they split, once by each copy that updates them.
@@ -69,15 +76,16 @@ int64_t OfMatrices(const ParameterList::Entry& entry, const RunConfig& config,
 
 // The gathers of weights of ZeRO 3 on one pipeline rank: each pass keeps the unit that it ends
 // with, and the embedding is not gathered for the backward pass.
-int64_t OfUnits(std::span<const ParameterList::Entry> parameters, const Mesh& mesh,
-                int64_t microbatches) {
+int64_t OfUnits(const RunConfig& config, std::span<const ParameterList::Entry> parameters,
+                const Mesh& mesh, int64_t microbatches) {
   std::map<int, int64_t> units;
-  for (const auto& [parameter, init, placement, matrices, of_units] : parameters) {
+  for (const ParameterList::Entry& entry : parameters) {
+    const Placement& placement = entry.placement;
     const int64_t shards = mesh.Size(placement.ZeroAxes());
     if (placement.shape.rank() == 1 || shards == 1) continue;
     const int64_t copies = mesh.Size(placement.GradAxes());
-    const int64_t bytes = copies / shards * (shards - 1) * kBytes * Product(placement.shape);
-    for (int unit : of_units) units[unit] += bytes;
+    const int64_t bytes = copies / shards * (shards - 1) * ValueBytes(config, entry);
+    for (int unit : entry.units) units[unit] += bytes;
   }
   int64_t all = 0;
   for (const auto& [unit, bytes] : units) all += bytes;
@@ -108,7 +116,7 @@ int64_t Handovers(const ScheduleSpec& schedule) {
 }  // namespace
 
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const ParameterList::Entry> parameters, int64_t labels, DType wire) {
+                    std::span<const ParameterList::Entry> parameters, int64_t labels) {
   const ModelConfig& model = config.model;
   const Degrees& d = layout.degrees;
   const Mesh mesh(d);
@@ -122,19 +130,20 @@ Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
   Traffic traffic;
 
   const int64_t of_rank = microbatches / layout.DataRanks();
-  const Exchange exchange{of_rank, wire};
+  const Exchange exchange{of_rank, WireFormat(config.precision)};
   for (const auto& entry : parameters) {
-    traffic.data += OfParameter(entry.placement, layout, mesh, exchange);
+    traffic.data += OfParameter(entry.placement, layout, mesh, exchange, ValueBytes(config, entry));
     (entry.placement.OfExperts() ? traffic.expert : traffic.tensor) +=
         OfMatrices(entry, config, layout, mesh);
   }
   if (layout.stages.size() > 1 && model.tie_embeddings) {  // its two uses are summed apart
-    traffic.data += OfParameter(parameters.front().placement, layout, mesh, exchange);
+    traffic.data += OfParameter(parameters.front().placement, layout, mesh, exchange,
+                                ValueBytes(config, parameters.front()));
     if (d.pipe > 1) traffic.tensor += OfMatrices(parameters.front(), config, layout, mesh);
   }
   if (layout.zero == 3) {
     CHECK(d.pipe == 1) << "what a pipeline gathers depends on its schedule";
-    traffic.data += OfUnits(parameters, mesh, of_rank);
+    traffic.data += OfUnits(config, parameters, mesh, of_rank);
   }
 
   const int64_t gathers =

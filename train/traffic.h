@@ -28,10 +28,8 @@ struct Traffic {
 // agree on. `parameters` are those of the whole model on one rank, `config` is resolved, `labels`
 // are those of the step (padding has no loss). Not for exchanges over nodes, nor for ZeRO 3 with a
 // pipeline (CHECKed).
-// `wire`: the format of gradients between data ranks (ZeroOptions::wire).
 Traffic StepTraffic(const RunConfig& config, const RunLayout& layout,
-                    std::span<const ParameterList::Entry> parameters, int64_t labels,
-                    DType wire = DType::kF32);
+                    std::span<const ParameterList::Entry> parameters, int64_t labels);
 
 // What one rank has sent so far (World::Counts), sorted in the same way.
 Traffic Sorted(const std::vector<CommCount>& counts);

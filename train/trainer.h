@@ -69,6 +69,8 @@ class Trainer {
   // The parts of Step: gradients of the next batch, whole in gradients().shards(); then the update.
   absl::StatusOr<StepReport> ComputeGradients();
   absl::Status Update(StepReport& report);
+  // Ends the step as Update does when its gradient overflows.
+  void SkipUpdate(StepReport& report);
 
   // Everything that the next step depends on. Tensors are whole, and on rank 0 only.
   CheckpointContents SaveState();
@@ -127,7 +129,6 @@ class Trainer {
   void Serve(Tape& tape, int stage);
   void RunMicrobatches(const Batch& batch, StepSums& sums);
   void AddTiedGradients();
-  void SkipUpdate(StepReport& report);
   void EndStep(StepReport& report, bool overflowed);
   std::vector<double> GroupScales(double unscale) const;
   SchedulePosition Position(const StepReport& report) const;

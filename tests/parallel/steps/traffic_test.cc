@@ -84,6 +84,20 @@ TEST(MatrixTrafficTest, IsThatOfTheFormula) {
   }
 }
 
+// 16-bit weights, and gradients between data ranks.
+TEST(PrecisionTrafficTest, IsThatOfTheFormula) {
+  RunConfig config = Config();
+  config.precision.recipe = PrecisionRecipe::kBf16;
+  config.precision.wire = ValueFormat::kBf16;
+  for (const char* layout :
+       {"data=2", "data=8", "data=2,shard=2", "data=8,shard=2", "data=4,expert=2",
+        "data=2,shard=2,zero=2", "data=4,shard=2,zero=3,expert=2", "data=2,tensor=2",
+        "data=2,shard=2,pipeline=2"}) {
+    SCOPED_TRACE(layout);
+    ExpectFormula(config, layout);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Layouts, TrafficTest,
     testing::Values("data=2", "data=8", "data=2,shard=2", "data=8,shard=2", "tensor=2", "tensor=4",
