@@ -1,5 +1,6 @@
 // Linear and GroupedLinear with invariant numerics have the same bits however their rows, sums and
-// tokens are split over ranks. The ranks here are calls in turn.
+// tokens are split over ranks, whatever their operands are rounded to. The ranks here are calls in
+// turn.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -79,16 +80,41 @@ struct Result {
 
 struct Layer {
   Tensor x, w, dy;
+  MatmulPrecision precision = {};
 };
 
-Layer WholeLayer() {
-  return {Random({kTokens, kIn}, "x"), Random({kOut, kIn}, "w"), Random({kTokens, kOut}, "dy")};
-}
+struct SplitCase {
+  const char* name;
+  MatmulPrecision precision = {};
+  int64_t in = kIn, out = kOut;
+
+  Layer WholeLayer() const {
+    return {Random({kTokens, in}, "x"), Random({out, in}, "w"), Random({kTokens, out}, "dy"),
+            precision};
+  }
+};
+
+// Pieces of the last ones hold several blocks, the last of them short.
+const SplitCase kSplitCases[] = {{"full"},
+                                 {"bf16", {MatmulFormat::kBF16}},
+                                 {"f16", {MatmulFormat::kF16}},
+                                 {"fp8", {MatmulFormat::kFp8Block}},
+                                 {"fp8_long", {MatmulFormat::kFp8Block}, 1100, 1050},
+                                 {"fp8_square", {MatmulFormat::kFp8Block, true}, 1100, 1050},
+                                 {"mxfp8", {MatmulFormat::kMxfp8}},
+                                 {"mxfp8_long", {MatmulFormat::kMxfp8}, 300, 290}};
+
+class LinearSplit : public testing::TestWithParam<SplitCase> {};
+class GroupedSplit : public testing::TestWithParam<SplitCase> {};
+const auto kNameOf = [](const auto& info) { return std::string(info.param.name); };
+INSTANTIATE_TEST_SUITE_P(Formats, LinearSplit, testing::ValuesIn(kSplitCases), kNameOf);
+INSTANTIATE_TEST_SUITE_P(Formats, GroupedSplit, testing::ValuesIn(kSplitCases), kNameOf);
 
 Result RunLayer(const Layer& layer, const LinearOptions& options,
                 std::shared_ptr<const RowLeaves> rows) {
   Parameter w;
   w.value = layer.w;
+  w.matmul = layer.precision;
   w.tree = std::make_shared<GradTree>(OneMicrobatch());
   Tape tape;
   tape.SetNumerics(Numerics::kInvariant);
@@ -103,21 +129,22 @@ Result RunLayer(const Layer& layer, const LinearOptions& options,
   return result;
 }
 
-Result RunWhole() {
-  return RunLayer(WholeLayer(), {"linear", PiecesOf(kIn), PiecesOf(kOut)}, ChunksOf(kTokens));
+Result RunWhole(const SplitCase& c) {
+  return RunLayer(c.WholeLayer(), {"linear", PiecesOf(c.in), PiecesOf(c.out)}, ChunksOf(kTokens));
 }
 
-TEST(LinearSplit, OverTheInnerDim) {
-  const Result whole = RunWhole();
-  const Layer layer = WholeLayer();
+TEST_P(LinearSplit, OverTheInnerDim) {
+  const SplitCase& c = GetParam();
+  const Result whole = RunWhole(c);
+  const Layer layer = c.WholeLayer();
   for (int64_t ranks : {2, 4, 8}) {
     std::vector<Tensor> sums;
     for (int64_t r = 0; r < ranks; ++r) {
-      const int64_t begin = PieceBegin(kIn, ranks, r), end = PieceBegin(kIn, ranks, r + 1);
-      const SumPieces in = PiecesOf(kIn, r * kAll / ranks, (r + 1) * kAll / ranks);
-      const Result part =
-          RunLayer({Columns(layer.x, begin, end), Columns(layer.w, begin, end), layer.dy},
-                   {"linear", in, PiecesOf(kOut)}, ChunksOf(kTokens));
+      const int64_t begin = PieceBegin(c.in, ranks, r), end = PieceBegin(c.in, ranks, r + 1);
+      const SumPieces in = PiecesOf(c.in, r * kAll / ranks, (r + 1) * kAll / ranks);
+      const Result part = RunLayer(
+          {Columns(layer.x, begin, end), Columns(layer.w, begin, end), layer.dy, c.precision},
+          {"linear", in, PiecesOf(c.out)}, ChunksOf(kTokens));
       sums.push_back(part.y);
       ExpectSameBits(part.dx, Columns(whole.dx, begin, end));
       ExpectSameBits(part.dw, Columns(whole.dw, begin, end));
@@ -126,17 +153,18 @@ TEST(LinearSplit, OverTheInnerDim) {
   }
 }
 
-TEST(LinearSplit, OverTheOuterDim) {
-  const Result whole = RunWhole();
-  const Layer layer = WholeLayer();
+TEST_P(LinearSplit, OverTheOuterDim) {
+  const SplitCase& c = GetParam();
+  const Result whole = RunWhole(c);
+  const Layer layer = c.WholeLayer();
   for (int64_t ranks : {2, 4, 8}) {
     std::vector<Tensor> sums;
     for (int64_t r = 0; r < ranks; ++r) {
-      const int64_t begin = PieceBegin(kOut, ranks, r), end = PieceBegin(kOut, ranks, r + 1);
-      const SumPieces out = PiecesOf(kOut, r * kAll / ranks, (r + 1) * kAll / ranks);
-      const Result part =
-          RunLayer({layer.x, layer.w.Rows(begin, end - begin), Columns(layer.dy, begin, end)},
-                   {"linear", PiecesOf(kIn), out}, ChunksOf(kTokens));
+      const int64_t begin = PieceBegin(c.out, ranks, r), end = PieceBegin(c.out, ranks, r + 1);
+      const SumPieces out = PiecesOf(c.out, r * kAll / ranks, (r + 1) * kAll / ranks);
+      const Result part = RunLayer(
+          {layer.x, layer.w.Rows(begin, end - begin), Columns(layer.dy, begin, end), c.precision},
+          {"linear", PiecesOf(c.in), out}, ChunksOf(kTokens));
       ExpectSameBits(part.y, Columns(whole.y, begin, end));
       sums.push_back(part.dx);
       ExpectSameBits(part.dw, whole.dw.Rows(begin, end - begin).Clone());
@@ -145,17 +173,19 @@ TEST(LinearSplit, OverTheOuterDim) {
   }
 }
 
-TEST(LinearSplit, OverTokens) {
-  const Result whole = RunWhole();
-  const Layer layer = WholeLayer();
+TEST_P(LinearSplit, OverTokens) {
+  const SplitCase& c = GetParam();
+  const Result whole = RunWhole(c);
+  const Layer layer = c.WholeLayer();
   for (int64_t ranks : {2, 4, 8}) {
     GradTree tree(OneMicrobatch());
     for (int64_t r = ranks - 1; r >= 0; --r) {
       const int64_t begin = PieceBegin(kTokens, ranks, r);
       const int64_t count = PieceBegin(kTokens, ranks, r + 1) - begin;
-      Result part = RunLayer({layer.x.Rows(begin, count), layer.w, layer.dy.Rows(begin, count)},
-                             {"linear", PiecesOf(kIn), PiecesOf(kOut)},
-                             ChunksOf(kTokens, r * kAll / ranks, (r + 1) * kAll / ranks));
+      Result part =
+          RunLayer({layer.x.Rows(begin, count), layer.w, layer.dy.Rows(begin, count), c.precision},
+                   {"linear", PiecesOf(c.in), PiecesOf(c.out)},
+                   ChunksOf(kTokens, r * kAll / ranks, (r + 1) * kAll / ranks));
       ExpectSameBits(part.y, whole.y.Rows(begin, count).Clone());
       ExpectSameBits(part.dx, whole.dx.Rows(begin, count).Clone());
       for (GradTree::Node& node : part.nodes) tree.AddNode(std::move(node));
@@ -167,7 +197,7 @@ TEST(LinearSplit, OverTokens) {
   }
 }
 
-TEST(LinearSplit, WithoutRowsOrInputs) {
+TEST(LinearInvariant, WithoutRowsOrInputs) {
   const Layer none{Tensor::Empty({0, kIn}, {}), Random({kOut, kIn}, "w"),
                    Tensor::Empty({0, kOut}, {})};
   const Result no_rows = RunLayer(none, {"linear", PiecesOf(kIn), PiecesOf(kOut)}, ChunksOf(0));
@@ -245,11 +275,13 @@ Tensor ChoicesOf(int64_t tokens, int64_t first = 0) {
 
 struct ExpertLayer {
   Tensor tokens, w, dy, choices;  // dy by sorted row
+  MatmulPrecision precision = {};
 };
 
 Result RunExperts(const ExpertLayer& layer, GroupedOptions options, const RowLeaves& rows) {
   Parameter w;
   w.value = layer.w;
+  w.matmul = layer.precision;
   w.tree = std::make_shared<GradTree>(OneMicrobatch());
   Tape tape;
   tape.SetNumerics(Numerics::kInvariant);
@@ -264,9 +296,9 @@ Result RunExperts(const ExpertLayer& layer, GroupedOptions options, const RowLea
   return result;
 }
 
-ExpertLayer WholeExperts() {
-  return {Random({kTokens, kIn}, "tokens"), Random({kExperts, kOut, kIn}, "experts"),
-          Random({kTokens * kTopK, kOut}, "dy"), ChoicesOf(kTokens)};
+ExpertLayer WholeExperts(const SplitCase& c) {
+  return {Random({kTokens, c.in}, "tokens"), Random({kExperts, c.out, c.in}, "experts"),
+          Random({kTokens * kTopK, c.out}, "dy"), ChoicesOf(kTokens), c.precision};
 }
 
 Tensor Expert(const Tensor& w, int64_t e) {
@@ -274,10 +306,11 @@ Tensor Expert(const Tensor& w, int64_t e) {
 }
 
 // The twin: each expert is a Linear of its own rows.
-TEST(GroupedSplit, EachExpertIsALinear) {
-  const ExpertLayer layer = WholeExperts();
+TEST_P(GroupedSplit, EachExpertIsALinear) {
+  const SplitCase& c = GetParam();
+  const ExpertLayer layer = WholeExperts(c);
   const Result whole =
-      RunExperts(layer, {"grouped", PiecesOf(kIn), PiecesOf(kOut), {}}, *ChunksOf(kTokens));
+      RunExperts(layer, {"grouped", PiecesOf(c.in), PiecesOf(c.out), {}}, *ChunksOf(kTokens));
   int64_t row = 0;
   for (int64_t e = 0; e < kExperts; ++e) {
     std::vector<int64_t> tokens;
@@ -285,7 +318,8 @@ TEST(GroupedSplit, EachExpertIsALinear) {
       if (layer.choices.data<int32_t>()[i] == e) tokens.push_back(i / kTopK);
     }
     const auto count = static_cast<int64_t>(tokens.size());
-    Layer alone{Tensor::Empty({count, kIn}, {}), Expert(layer.w, e), layer.dy.Rows(row, count)};
+    Layer alone{Tensor::Empty({count, c.in}, {}), Expert(layer.w, e), layer.dy.Rows(row, count),
+                c.precision};
     for (int64_t i = 0; i < count; ++i) {
       alone.x.Rows(i, 1).CopyFrom(layer.tokens.Rows(tokens[static_cast<size_t>(i)], 1));
     }
@@ -297,7 +331,7 @@ TEST(GroupedSplit, EachExpertIsALinear) {
       rows->bounds.push_back(
           std::count_if(tokens.begin(), tokens.end(), [end](int64_t t) { return t < end; }));
     }
-    const Result twin = RunLayer(alone, {"linear", PiecesOf(kIn), PiecesOf(kOut)}, rows);
+    const Result twin = RunLayer(alone, {"linear", PiecesOf(c.in), PiecesOf(c.out)}, rows);
     ExpectSameBits(whole.y.Rows(row, count).Clone(), twin.y);
     ExpectSameBits(whole.dx.Rows(row, count).Clone(), twin.dx);
     ExpectSameBits(Expert(whole.dw, e), twin.dw);
@@ -306,9 +340,10 @@ TEST(GroupedSplit, EachExpertIsALinear) {
 }
 
 // Ranks with a part of the tokens each, every expert on all of them.
-TEST(GroupedSplit, OverTokens) {
-  const ExpertLayer layer = WholeExperts();
-  const GroupedOptions options{"grouped", PiecesOf(kIn), PiecesOf(kOut), {}};
+TEST_P(GroupedSplit, OverTokens) {
+  const SplitCase& c = GetParam();
+  const ExpertLayer layer = WholeExperts(c);
+  const GroupedOptions options{"grouped", PiecesOf(c.in), PiecesOf(c.out), {}};
   const Result whole = RunExperts(layer, options, *ChunksOf(kTokens));
   Tape plan;
   const Dispatch dispatch = PlanDispatch(plan, plan.Input(layer.choices), kExperts);
@@ -318,7 +353,8 @@ TEST(GroupedSplit, OverTokens) {
       const int64_t begin = PieceBegin(kTokens, ranks, r);
       const int64_t count = PieceBegin(kTokens, ranks, r + 1) - begin;
       ExpertLayer own{layer.tokens.Rows(begin, count), layer.w,
-                      Tensor::Empty({count * kTopK, kOut}, {}), ChoicesOf(count, begin)};
+                      Tensor::Empty({count * kTopK, c.out}, {}), ChoicesOf(count, begin),
+                      c.precision};
       const Dispatch local = PlanDispatch(plan, plan.Input(own.choices), kExperts);
       const int32_t* place = dispatch.position.data<int32_t>() + begin * kTopK;
       for (int64_t i = 0; i < count * kTopK; ++i) {
@@ -347,7 +383,7 @@ TEST(GroupedLinearInvariant, ALeafOfTheWeightGradientIsOneChain) {
   ExpectChains(Expert(result.dw, 0), layer.dy, layer.tokens);
 }
 
-TEST(GroupedSplit, WithoutRows) {
+TEST(GroupedLinearInvariant, WithoutRows) {
   const ExpertLayer none{Tensor::Empty({0, kIn}, {}), Random({kExperts, kOut, kIn}, "w"),
                          Tensor::Empty({0, kOut}, {}), ChoicesOf(0)};
   const Result result =
