@@ -15,6 +15,7 @@
 #include "eval/validate.h"
 #include "model/counts.h"
 #include "model/transformer.h"
+#include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "parallel/assemble.h"
@@ -88,7 +89,7 @@ class Trainer {
     // Where `mine` may be a copy: takes what it was changed to. Else empty.
     std::function<void(const Tensor& mine)> write = nullptr;
   };
-  // Weights, moments and biases, in one order on all ranks.
+  // Weights, moments, averages and biases, in one order on all ranks.
   std::vector<StateTensor> State();
   // Sets all of State from whole tensors, found by name (CHECKed).
   void SetState(const std::function<Tensor(const std::string& name)>& whole);
@@ -113,12 +114,15 @@ class Trainer {
   std::vector<OptimTarget> Targets();
   void Initialize();
   void Serve(Tape& tape, int stage);
-  void RunMicrobatches(const Batch& batch, StepSums& sums);
+  void RunMicrobatches(const Batch& batch, int64_t pieces, StepSums& sums);
+  void MakeAverage();
+  void UpdateAverage();
   void AddTiedGradients();
   SchedulePosition Position(const StepReport& report) const;
   std::vector<double> GroupScales() const;
   absl::Status CheckFinite(double grad_norm) const;
   StepReport Report(const Batch& batch, const StepSums& sums) const;
+  void ReadAverage(StateTensor& to, size_t target);
   void ReadMoment(StateTensor& to, size_t target, const std::string& name);
   void RestoreTiedHead(const StateTensor& t, const Tensor& whole);
   bool ValueInShards(const ModelEntry& entry) const;
@@ -134,6 +138,7 @@ class Trainer {
   std::unique_ptr<GradientSum> gradients_;
   WeightStore weights_;
   Optimizer optimizer_;
+  std::unique_ptr<WeightAverage> average_;  // null: none is kept
   Microbatches microbatches_;
   FlopCounts flops_;
   GradNorms norms_;                                  // of the last ComputeGradients

@@ -57,6 +57,9 @@ std::vector<Trainer::StateTensor> Trainer::State() {
       state.push_back(Spread(entry, StrCat("optim/", entry.name, "/", name), true));
       if (here) ReadMoment(state.back(), found->second, name);
     }
+    if (average_ == nullptr) continue;
+    state.push_back(Spread(entry, "ema/" + entry.name, true));
+    if (here) ReadAverage(state.back(), found->second);
   }
   if (config_.model.moe.bias_speed <= 0) return state;
   for (const ModelEntry& entry : whole_model_) {
@@ -70,6 +73,11 @@ std::vector<Trainer::StateTensor> Trainer::State() {
     state.push_back(std::move(bias));
   }
   return state;
+}
+
+void Trainer::ReadAverage(StateTensor& to, size_t target) {
+  to.mine = average_->Average(target);
+  to.write = [this, target](const Tensor& values) { average_->Write(target, values); };
 }
 
 void Trainer::ReadMoment(StateTensor& to, size_t target, const std::string& name) {
@@ -106,6 +114,7 @@ CheckpointContents Trainer::SaveState() {
                     {"tokens", tokens_},
                     {"optimizer_step", optimizer_.step()},
                     {"data_digest", ToHex(loader_->digest())}};
+  if (average_ != nullptr) contents.state["ema_updates"] = average_->updates();
   contents.blobs["data"] = loader_->SaveState();
   return contents;
 }
@@ -144,6 +153,7 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
   step_ = state["step"].get<int64_t>();
   tokens_ = state["tokens"].get<int64_t>();
   optimizer_.set_step(state["optimizer_step"].get<int64_t>());
+  if (average_ != nullptr) average_->set_updates(state.value("ema_updates", int64_t{0}));
   return absl::OkStatus();
 }
 
@@ -172,6 +182,9 @@ void Trainer::RestoreTiedHead(const StateTensor& t, const Tensor& whole) {
       ReadMoment(copy, i, name);
       CopyShard(place_, t.spreading, whole, copy.mine);
       copy.write(copy.mine);
+    }
+    if (t.name == "ema/embedding") {
+      CopyShard(place_, t.spreading, whole, average_->Average(i));
     }
   }
 }

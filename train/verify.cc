@@ -11,6 +11,7 @@
 #include "tensor/tolerance.h"
 #include "train/copies.h"
 #include "train/trainer.h"
+#include "train/update_bound.h"
 
 namespace choir {
 namespace {
@@ -135,21 +136,6 @@ void CompareGradients(LayoutVerdict& verdict, const std::string& step, const Ten
   }
 }
 
-// How far AdamW's step may be off when its gradient is off by `error`: at most twice its largest
-// step, and at most four times the gradient's error over the root of the second moment.
-struct UpdateBound {
-  const OptimConfig& optim;
-  double lr, error;
-  const float *w, *v;
-
-  double operator()(int64_t i) const {
-    const double largest = std::max(1.0, (1 - optim.beta1) / std::sqrt(1 - optim.beta2));
-    const double root = std::sqrt(static_cast<double>(v[i])) + optim.eps;
-    const double step = lr * std::min(2 * largest, 4 * error / root);
-    return step + 4 * UnitRoundoff(DType::kF32) * (std::abs(static_cast<double>(w[i])) + lr);
-  }
-};
-
 void CompareWeights(LayoutVerdict& verdict, const Reference& reference, size_t k,
                     const Tensors& got) {
   const std::string step = StrCat("step ", k + 1, ", ");
@@ -163,11 +149,13 @@ void CompareWeights(LayoutVerdict& verdict, const Reference& reference, size_t k
       continue;
     }
     const std::string parameter = name.substr(6);
-    const double error =
-        verdict.gradients.bound * Largest(reference.steps[k].gradients.at("grad/" + parameter));
-    const UpdateBound bound{reference.config.optim, reference.steps[k].lr, error,
-                            tensor.data<float>(),
-                            want.at("optim/" + parameter + "/v").data<float>()};
+    const double largest = Largest(reference.steps[k].gradients.at("grad/" + parameter));
+    const double error = verdict.gradients.bound * largest;
+    const UpdateError off{SettingsOf(reference.config.optim, parameter, tensor.shape().rank() > 1),
+                          reference.steps[k].lr, error, largest, UnitRoundoff(DType::kF32)};
+    const auto bound = UpdateBound(off, tensor, [&](const std::string& state) {
+      return want.at(StrCat("optim/", parameter, "/", state));
+    });
     CompareTensor(verdict.weights, step + name, got.at(name), tensor, bound);
   }
 }
