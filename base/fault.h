@@ -43,10 +43,12 @@ enum class Fault : int {
   // The gradient norm.
   kNormCountsReplicas,  // copies count each time
   kNormMissesExperts,   // experts count as if all data ranks had the same
+  kGroupNormOfRank,     // a group's own limit looks at the norm of this rank's shards
   kNormMissesStages,    // only this stage's parameters count
   // Loss, labels, data.
   kLocalLabelCount,        // each rank divides by its own labels, and the mean is taken
   kLossOnTensorRanks,      // every tensor rank counts the loss
+  kRampOnFirstRankOnly,    // the other data ranks do not cut their rows yet
   kMicrobatchDropped,      // the last one of the last data rank
   kLabelLogitTwice,        // vocabulary ranks do not know where their rows begin
   kEmbeddingRowsFromZero,  // the same in the embedding

@@ -27,6 +27,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "bench/peer.h"
 #include "bench/step_model.h"
 #include "bench/worker.h"
 #include "model/counts.h"
@@ -54,13 +55,6 @@ int ServeGemm() {
         return Json{{"rate", MeasureGemmPeak(0.25)}};
       },
       [] { return Json::object(); });
-}
-
-double Median(std::vector<double> values) {
-  CHECK(!values.empty());
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 struct Side {
@@ -93,31 +87,6 @@ struct Options {
   // Of a worker: which case ("gemm" for the SGEMM rate), and the file for PyTorch to start from.
   std::string worker, start_file;
 };
-
-struct Peer {
-  std::string python, script;
-  bool present = false;
-};
-
-// The script stands in the repository, which is above this program or above the current folder.
-absl::StatusOr<Peer> FindPeer() {
-  std::error_code error;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
-  for (auto from : {program, std::filesystem::current_path(error) / "x"}) {
-    while (from.has_relative_path()) {
-      from = from.parent_path();
-      const auto script = from / "bench" / "step_bench_torch.py";
-      if (!std::filesystem::exists(script, error)) continue;
-      const char* const chosen = std::getenv("CHOIR_REFERENCE_PYTHON");
-      const std::string python =
-          chosen != nullptr ? chosen : (from / ".cache/reference_env/bin/python").string();
-      return Peer{python, script.string(), access(python.c_str(), X_OK) == 0};
-    }
-  }
-  return absl::NotFoundError(
-      "bench/step_bench_torch.py: not found above this program nor above the current folder; run "
-      "step_bench inside the repository");
-}
 
 struct Sides {
   Side choir, gemm;
@@ -239,7 +208,7 @@ bool Report(const Case& c, const Options& options, const Sides& sides) {
 }
 
 absl::StatusOr<bool> RunAll(const Options& options, const std::string& folder) {
-  ASSIGN_OR_RETURN(const Peer peer, FindPeer());
+  ASSIGN_OR_RETURN(const Peer peer, FindPeer("step_bench_torch.py"));
   if (!peer.present) {
     std::printf(
         "PyTorch was not run: there is no %s. scripts/reference_env installs it, or set "

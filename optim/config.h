@@ -161,6 +161,20 @@ struct ParameterGroupConfig {
   }
 };
 
+// An average of the weights beside them (optim/ema.h).
+struct EmaConfig {
+  std::optional<double> decay;
+  int64_t start = 1;
+  int64_t every = 1;
+
+  void Visit(auto&& v) {
+    v("decay", decay, "of an exponential average of the weights; auto: none is kept", AtLeast(0),
+      Below(1));
+    v("start", start, "update that the average starts from", AtLeast(1));
+    v("every", every, "updates between those that count", AtLeast(1));
+  }
+};
+
 // Decay is decoupled for every kind: w *= 1 - lr weight_decay.
 struct OptimConfig {
   OptimKind kind = OptimKind::kAdamW;
@@ -177,6 +191,7 @@ struct OptimConfig {
   MuonConfig muon;
   FactoredConfig factored;
   ScheduleConfig schedule;
+  EmaConfig ema;
 
   void Visit(auto&& v) {
     v("kind", kind, "rule of the update");
@@ -201,6 +216,7 @@ struct OptimConfig {
     v("muon", muon, "settings of kind muon");
     v("factored", factored, "settings of kind factored");
     v("schedule", schedule, "learning rate over the run");
+    v("ema", ema, "average of the weights");
   }
   void Check(ConfigErrors& errors) const;
 };

@@ -9,6 +9,7 @@
 #include "tensor/tolerance.h"
 #include "train/agreement.h"
 #include "train/layout.h"
+#include "train/model_precision.h"
 
 namespace choir {
 namespace {
@@ -108,8 +109,10 @@ absl::StatusOr<BisectReport> Bisect(const RunConfig& config, const VerifyLayout&
   BisectReport report;
   report.bits = PromisesBits(a, options.numerics) && PromisesBits(b, options.numerics);
   const int64_t length = std::max(SumLength(config, a.parallel), SumLength(config, b.parallel));
-  report.bound = report.bits ? 0 : ErrorBound(DType::kF32, length);
-  const Comparison comparison{report.bits, report.bound, config.optim};
+  report.bound = report.bits ? 0 : ErrorBound(DType::kF32, length) + FormatBound(config);
+  const ParameterPrecision weights = PrecisionOf(config, "layers.0.ffn.down", {1, 1});
+  const Comparison comparison{report.bits, report.bound, config.optim,
+                              UnitRoundoff(weights.master ? DType::kF32 : weights.storage)};
 
   std::vector<StepRecord> steps_of_a;
   Job job_a = MakeJob(config, a, options);

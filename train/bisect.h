@@ -61,6 +61,7 @@ struct Comparison {
   bool bits = true;
   double bound = 0;
   OptimConfig optim;
+  double roundoff = 0;  // of the weights as they are stored
 };
 // The first difference of step `step`; adds to `compared` the tensors that it looked at.
 std::optional<BisectDifference> FirstDifference(const StepRecord& a, const StepRecord& b,

@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "tensor/tolerance.h"
 #include "train/bisect.h"
+#include "train/update_bound.h"
 
 namespace choir {
 namespace {
@@ -41,21 +42,25 @@ std::vector<int64_t> IndexOf(const Shape& shape, int64_t element) {
   return index;
 }
 
-// A weight after AdamW's step: the step's length depends on the gradient as choir verify bounds it
-// (twice the largest step, or four times the gradient's error over the root of the second moment).
-Allowed AllowedOfWeight(const StepRecord& a, const std::string& parameter, const Tensor& weight,
-                        const Comparison& how) {
-  double error = INFINITY;
+// A weight after the update of a gradient that may be off; none for rules without a bound.
+std::optional<Allowed> AllowedOfWeight(const StepRecord& a, const std::string& parameter,
+                                       const Tensor& weight, const Comparison& how) {
+  double largest = INFINITY;
   for (const auto& [key, entry] : a.tensors) {
-    if (key.name == "grad/" + parameter) error = how.bound * Largest(entry.tensor);
+    if (key.name == "grad/" + parameter) largest = Largest(entry.tensor);
   }
-  CHECK(std::isfinite(error)) << parameter << " has no gradient";
-  const double largest = std::max(1.0, (1 - how.optim.beta1) / std::sqrt(1 - how.optim.beta2));
-  return
-      [=, eps = how.optim.eps, lr = a.lr, v = a.state.at("optim/" + parameter + "/v")](int64_t i) {
-        const double step = lr * std::min(2 * largest, 4 * error / (std::sqrt(Value(v, i)) + eps));
-        return step + 4 * UnitRoundoff(DType::kF32) * (std::abs(Value(weight, i)) + lr);
-      };
+  CHECK(std::isfinite(largest)) << parameter << " has no gradient";
+  // A table keeps to adamw beside muon; then it has a second moment.
+  const bool second = a.state.contains(StrCat("optim/", parameter, "/v"));
+  const ParameterForm form = weight.shape().rank() < 2 ? ParameterForm::kVector
+                             : second                  ? ParameterForm::kTable
+                                                       : ParameterForm::kMatrix;
+  const ParameterSettings settings = SettingsOf(how.optim, parameter, form);
+  if (NeedsWholeMatrices(settings.kind)) return std::nullopt;
+  const UpdateError off{settings, a.lr, how.bound * largest, largest, how.roundoff};
+  return UpdateBound(off, weight, [&](const std::string& state) {
+    return a.state.at(StrCat("optim/", parameter, "/", state));
+  });
 }
 
 // None: the tensor is not compared.

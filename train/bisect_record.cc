@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/strings.h"
+#include "train/length_ramp.h"
 
 namespace choir {
 namespace {
@@ -82,7 +83,8 @@ void RankObserver::ListPasses() {
   const RunLayout& layout = trainer_.layout();
   const Place& place = trainer_.place();
   const int64_t rows = BatchRows(trainer_.config(), trainer_.step());
-  const MicrobatchShare share = ShareOf(layout, place.Coord(kDataAxes), rows);
+  const int64_t pieces = LengthPieces(trainer_.config(), trainer_.step());
+  const MicrobatchShare share = ShareOf(layout, place.Coord(kDataAxes), rows, pieces);
   const LeafTree tree(share.total, kVirtualPieces);
   ScheduleSpec schedule = layout.schedule;
   schedule.microbatches = static_cast<int>(share.count);
@@ -92,7 +94,7 @@ void RankObserver::ListPasses() {
     const int64_t microbatch = share.Number(action.microbatch);
     const int64_t sequences =
         std::min(layout.microbatch_rows, rows - microbatch * layout.microbatch_rows);
-    const TokenGrid grid{sequences, trainer_.config().data.sequence_length};
+    const TokenGrid grid{sequences * pieces, trainer_.config().data.sequence_length / pieces};
     passes_.push_back({microbatch, PlanTokens(place, grid, tree, microbatch)});
   }
 }

@@ -13,11 +13,12 @@ namespace {
 
 struct GenerateArguments {
   std::string run, prompt;
+  bool average = false;
   GenerateOptions options;
 };
 
 absl::Status RunGenerate(const GenerateArguments& arguments) {
-  ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(arguments.run));
+  ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(arguments.run, arguments.average));
   std::printf("%s", arguments.prompt.c_str());
   Generate(*run.model, *run.tokenizer, arguments.prompt, arguments.options,
            [](std::string_view text) {
@@ -35,6 +36,7 @@ void AddGenerateCommand(Program& program) {
   auto arguments = std::make_shared<GenerateArguments>();
   command->add_option("run", arguments->run, "folder of a run")->required();
   command->add_option("--prompt", arguments->prompt, "text to continue")->required();
+  command->add_flag("--ema", arguments->average, "with the average of the weights (optim.ema)");
   command->add_option("--temperature", arguments->options.temperature, "0: the likeliest token")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -23,6 +23,31 @@ void RunConfig::Check(ConfigErrors& errors) const {
                     StrCat("must be at most train.steps, got ", optim.schedule.warmup_steps, " > ",
                            train.steps));
   }
+  CheckLengthRamp(errors);
+}
+
+void RunConfig::CheckLengthRamp(ConfigErrors& errors) const {
+  const auto [start, steps] = train.length_ramp;
+  if (steps == 0) {
+    if (start > 0) {
+      errors.Conflict({"train.length_ramp.start_length", "train.length_ramp.steps"},
+                      "needs train.length_ramp.steps");
+    }
+    return;
+  }
+  int64_t length = std::max<int64_t>(1, start);
+  while (length < data.sequence_length) length *= 2;
+  if (start < 1 || length != data.sequence_length) {
+    errors.Conflict({"train.length_ramp.start_length", "data.sequence_length"},
+                    StrCat("must be data.sequence_length over a power of two, got ", start, " for ",
+                           data.sequence_length));
+  }
+  // A ring gives each of its ranks two pieces of every sequence.
+  if (start < 2 * parallel.context) {
+    errors.Conflict({"train.length_ramp.start_length", "parallel.context"},
+                    StrCat("must be at least two tokens for each of the ", parallel.context,
+                           " context ranks, got ", start));
+  }
 }
 
 int64_t BatchRows(const RunConfig& config, int64_t step) {
@@ -47,6 +72,7 @@ constexpr const char* kHonoured[] = {"run.*",
                                      "train.threads",
                                      "train.recompute",
                                      "train.batch_ramp.*",
+                                     "train.length_ramp.*",
                                      "data.path",
                                      "data.prefetch_rows",
                                      "data.batch_sequences",
@@ -69,13 +95,21 @@ ResumeChanges CompareForResume(const RunConfig& saved, const RunConfig& wanted) 
   ResumeChanges changes;
   // Not a matter of layout: it decides what is trained.
   constexpr std::string_view kCapacity = "parallel.capacity_factor";
-  // Balancing by bias has a state that only exists when it was on.
+  // A rule, and an average, have a state that only exists when they were on.
+  const bool average_toggled =
+      saved.optim.ema.decay.has_value() != wanted.optim.ema.decay.has_value();
+  const auto changes_state = [average_toggled](const std::string& key) {
+    return key == "optim.kind" || (key.starts_with("optim.groups") && key.ends_with("kind")) ||
+           (average_toggled && key == "optim.ema.decay");
+  };
+  // So has balancing by bias.
   const bool bias_toggled = (saved.model.moe.bias_speed > 0) != (wanted.model.moe.bias_speed > 0);
   for (const auto& difference : ConfigDiff(saved, wanted)) {
     const ResumeChange change{difference.key, difference.a, difference.b};
     if (difference.key == "run.dir") continue;  // a run may be moved
     const bool honoured = IsHonoured(difference.key) && difference.key != kCapacity &&
-                          !(bias_toggled && difference.key == "model.moe.bias_speed");
+                          !(bias_toggled && difference.key == "model.moe.bias_speed") &&
+                          !changes_state(difference.key);
     (honoured ? changes.honoured : changes.refused).push_back(change);
   }
   return changes;

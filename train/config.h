@@ -42,11 +42,24 @@ struct BatchRampConfig {
   }
 };
 
+// Shorter sequences early in training, at the same tokens (train/length_ramp.h).
+struct LengthRampConfig {
+  int64_t start_length = 0;
+  int64_t steps = 0;
+
+  void Visit(auto&& v) {
+    v("start_length", start_length,
+      "length at the first step: data.sequence_length over a power of two", AtLeast(0));
+    v("steps", steps, "steps until the full length, in which it doubles; 0: no ramp", AtLeast(0));
+  }
+};
+
 struct TrainSection {
   int64_t steps = 0;
   int64_t seed = 1;
   std::optional<int64_t> microbatch_sequences;
   BatchRampConfig batch_ramp;
+  LengthRampConfig length_ramp;
   int64_t eval_interval = 0;
   bool eval_at_end = true;
   std::optional<int> threads;
@@ -60,6 +73,7 @@ struct TrainSection {
       "invariant one",
       AtLeast(1));
     v("batch_ramp", batch_ramp, "smaller batches at the start");
+    v("length_ramp", length_ramp, "shorter sequences at the start");
     v("eval_interval", eval_interval, "steps between validations; 0: none but at the end",
       AtLeast(0));
     v("eval_at_end", eval_at_end, "validate after the last step");
@@ -107,6 +121,9 @@ struct RunConfig {
     v("parallel", parallel, "on how many ranks");
   }
   void Check(ConfigErrors& errors) const;
+
+ private:
+  void CheckLengthRamp(ConfigErrors& errors) const;
 };
 
 // Rows of the batch of step `step` (counted from 0).

@@ -1,6 +1,8 @@
 #include "train/grad_norm.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/exact_sum.h"
 #include "base/fault.h"
@@ -31,11 +33,16 @@ std::vector<double> SumOverRanks(const Place& place, std::vector<double> values)
   return {sums.begin(), sums.end()};
 }
 
-GradNorms FromSums(const std::vector<double>& sums, double total) {
+bool HasLimitOfGroup(const OptimConfig& config) {
+  return std::any_of(config.groups.begin(), config.groups.end(),
+                     [](const ParameterGroupConfig& group) { return group.clip_norm.has_value(); });
+}
+
+GradNorms FromSums(const std::vector<double>& sums) {
   GradNorms norms;
   for (size_t i = 0; i + 1 < sums.size(); ++i) norms.group.push_back(std::sqrt(sums[i]));
   norms.rest = std::sqrt(sums.back());
-  norms.total = std::sqrt(total);
+  norms.total = std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
   return norms;
 }
 
@@ -54,7 +61,9 @@ GradNorms ExactNorms(const Place& place, std::vector<ExactSum> sums) {
     total.Merge(sum);
     values.push_back(sum.Value());
   }
-  return FromSums(values, total.Value());
+  GradNorms norms = FromSums(values);
+  norms.total = std::sqrt(total.Value());  // rounded once
+  return norms;
 }
 
 }  // namespace
@@ -79,11 +88,14 @@ GradNorms ComputeGradNorms(const Place& place, std::span<const Shard> shards, co
       sums[i] += SumOfSquares(shard.grad);
     }
   }
-  if (place.invariant()) return ExactNorms(place, std::move(exact));
-  sums = SumOverRanks(place, std::move(sums));
-  double total = 0;
-  for (const double sum : sums) total += sum;
-  return FromSums(sums, total);
+  const bool of_rank =
+      place.mesh().size() > 1 && HasLimitOfGroup(config) && Injected(Fault::kGroupNormOfRank);
+  for (size_t i = 0; of_rank && i < exact.size(); ++i) sums[i] = exact[i].Value();
+  const std::vector<double> mine = sums;
+  GradNorms norms = place.invariant() ? ExactNorms(place, std::move(exact))
+                                      : FromSums(SumOverRanks(place, std::move(sums)));
+  for (size_t i = 0; of_rank && i < norms.group.size(); ++i) norms.group[i] = std::sqrt(mine[i]);
+  return norms;
 }
 
 }  // namespace choir

@@ -11,7 +11,7 @@
 
 namespace choir {
 
-absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
+absl::StatusOr<LoadedRun> LoadRun(const std::string& path, bool average) {
   ASSIGN_OR_RETURN(const LatestCheckpoint latest, FindLatest(path));
   for (const std::string& warning : latest.warnings) LogWarning(warning);
   const Checkpoint& checkpoint = latest.checkpoint;
@@ -22,6 +22,10 @@ absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
   if (!config.model.vocab_size) {
     return absl::DataLossError(StrCat(checkpoint.path, ": its config has no model.vocab_size"));
   }
+  if (average && checkpoint.manifest.state.value("ema_updates", int64_t{0}) == 0) {
+    return absl::FailedPreconditionError(
+        StrCat(checkpoint.path, ": has no average of the weights; train with optim.ema.decay"));
+  }
   LoadedRun run;
   run.step = checkpoint.manifest.step;
   run.model = std::make_unique<Transformer>(config.model, *config.model.vocab_size,
@@ -29,7 +33,8 @@ absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
   ApplyPrecision(config, *run.model);
   std::vector<NamedTensor> tensors;
   for (const auto& entry : run.model->parameters()) {
-    tensors.push_back({"model/" + entry.parameter->name, entry.parameter->value});
+    const char* kind = average ? "ema/" : "model/";
+    tensors.push_back({kind + entry.parameter->name, entry.parameter->value});
   }
   for (const MixtureOfExperts* moe : run.model->experts()) {
     if (moe->bias.defined()) tensors.push_back({"model/" + moe->router.name + "_bias", moe->bias});

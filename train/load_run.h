@@ -16,7 +16,8 @@ struct LoadedRun {
   int64_t step = 0;
 };
 
-// The newest good checkpoint of the run at `path`, weights only, with the run's own tokenizer.
-absl::StatusOr<LoadedRun> LoadRun(const std::string& path);
+// The newest good checkpoint of the run at `path`, weights only, with the run's own tokenizer. With
+// `average` the weights are their average (optim.ema); FailedPrecondition if there is none.
+absl::StatusOr<LoadedRun> LoadRun(const std::string& path, bool average);
 
 }  // namespace choir

@@ -61,9 +61,9 @@ ModelInput LocalInput(const ModelInput& whole, const Place& place, const LeafTre
   return local;
 }
 
-MicrobatchShare ShareOf(const RunLayout& layout, int data_rank, int64_t rows) {
+MicrobatchShare ShareOf(const RunLayout& layout, int data_rank, int64_t rows, int64_t pieces) {
   MicrobatchShare share;
-  share.rows = layout.microbatch_rows;
+  share.rows = layout.microbatch_rows * pieces;
   share.total = layout.Microbatches(rows);
   share.count = share.total / layout.DataRanks();
   const bool in_turn = layout.zero >= 2;

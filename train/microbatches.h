@@ -45,8 +45,8 @@ struct MicrobatchShare {
   // The microbatch of the step that is this rank's number `microbatch`.
   int64_t Number(int64_t microbatch) const { return first + microbatch * stride; }
 };
-// Of a step of `rows` sequences.
-MicrobatchShare ShareOf(const RunLayout& layout, int data_rank, int64_t rows);
+// Of a step of `rows` sequences, each cut into `pieces` (train/length_ramp.h).
+MicrobatchShare ShareOf(const RunLayout& layout, int data_rank, int64_t rows, int64_t pieces);
 
 class Microbatches : public StageWork {
  public:

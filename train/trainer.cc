@@ -15,6 +15,7 @@
 #include "optim/clip.h"
 #include "train/agreement.h"
 #include "train/auto_layout.h"
+#include "train/length_ramp.h"
 #include "train/model_precision.h"
 #include "train/recompute.h"
 
@@ -94,6 +95,15 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
   microbatches_.on_weight_grads = [this] { gradients_->EndPass(); };
   microbatches_.capacity_factor = config.parallel.capacity_factor;
   microbatches_.poll = [this] { gradients_->Poll(); };
+  if (config.optim.ema.decay) MakeAverage();
+}
+
+void Trainer::MakeAverage() {
+  std::vector<int64_t> sizes;
+  for (size_t i = 0; i < optimizer_.size(); ++i) {
+    sizes.push_back(optimizer_.target(i).value.NumElements());
+  }
+  average_ = std::make_unique<WeightAverage>(config_.optim.ema, sizes, kModelOptions.device);
 }
 
 void Trainer::Initialize() {
@@ -213,8 +223,13 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
                                         ? config_.model.layers - config_.model.moe.dense_layers
                                         : 0),
                 config_.model.moe.experts);
+  int64_t pieces = LengthPieces(config_, step_);
+  if (pieces > 1 && place_.Coord(kDataAxes) > 0 && Injected(Fault::kRampOnFirstRankOnly)) {
+    pieces = 1;
+  }
+  if (pieces > 1) *batch = CutRows(*batch, pieces);
   microbatches_.loss_scale = loss_scale_.scale;
-  RunMicrobatches(*batch, sums);
+  RunMicrobatches(*batch, pieces, sums);
   StepReport report = Report(*batch, sums);
   report.loss_scale = loss_scale_.scale;
   report.data_wait_s = loader_->seconds_waited() - waited_before;
@@ -229,8 +244,8 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
   return report;
 }
 
-void Trainer::RunMicrobatches(const Batch& batch, StepSums& sums) {
-  MicrobatchShare share = ShareOf(layout_, place_.Coord(kDataAxes), batch.rows);
+void Trainer::RunMicrobatches(const Batch& batch, int64_t pieces, StepSums& sums) {
+  MicrobatchShare share = ShareOf(layout_, place_.Coord(kDataAxes), batch.rows / pieces, pieces);
   if (share.first > 0 && Injected(Fault::kMicrobatchDropped)) --share.count;
   const auto tree = std::make_shared<LeafTree>(share.total, kVirtualPieces);
   ScheduleSpec schedule = layout_.schedule;
@@ -292,6 +307,7 @@ absl::Status Trainer::Update(StepReport& report) {
   optimizer_.Step(
       {report.lr, unscale * ClipScale(norms_.rest, config_.optim.clip_norm), GroupScales(unscale)});
   gradients_->GatherValues();
+  UpdateAverage();
   for (MixtureOfExperts* moe : model_.experts()) {
     moe->UpdateBias(expert_tokens_[static_cast<size_t>(model_.expert_layer(moe->layer))]);
   }
@@ -312,6 +328,11 @@ void Trainer::EndStep(StepReport& report, bool overflowed) {
   report.skipped_steps = loss_scale_.skipped;
   report.step = ++step_;
   report.tokens = tokens_ += report.step_labels;
+}
+
+void Trainer::UpdateAverage() {
+  if (average_ == nullptr) return;
+  average_->Update(optimizer_.step(), [this](size_t i) { return optimizer_.ReadValue(i); });
 }
 
 SchedulePosition Trainer::Position(const StepReport& report) const {

@@ -15,6 +15,7 @@
 #include "eval/validate.h"
 #include "model/counts.h"
 #include "model/transformer.h"
+#include "optim/ema.h"
 #include "optim/loss_scale.h"
 #include "optim/matrix_plan.h"
 #include "optim/optimizer.h"
@@ -89,6 +90,7 @@ class Trainer {
   const BatchLoader& loader() const { return *loader_; }
   const ValidationSet& validation() const { return *validation_; }
   GradientSum& gradients() { return *gradients_; }
+  const Optimizer& optimizer() const { return optimizer_; }
 
   // A tensor of the training state: on every rank its part, with what the whole of it is.
   struct StateTensor {
@@ -98,7 +100,7 @@ class Trainer {
     // Where `mine` may be a copy: takes what it was changed to. Else empty.
     std::function<void(const Tensor& mine)> write = nullptr;
   };
-  // Weights, moments and biases, in one order on all ranks.
+  // Weights, moments, averages and biases, in one order on all ranks.
   std::vector<StateTensor> State();
   // Sets all of State from whole tensors, found by name (CHECKed).
   void SetState(const std::function<Tensor(const std::string& name)>& whole);
@@ -127,7 +129,9 @@ class Trainer {
   std::vector<OptimTarget> Targets();
   void Initialize();
   void Serve(Tape& tape, int stage);
-  void RunMicrobatches(const Batch& batch, StepSums& sums);
+  void RunMicrobatches(const Batch& batch, int64_t pieces, StepSums& sums);
+  void MakeAverage();
+  void UpdateAverage();
   void AddTiedGradients();
   void EndStep(StepReport& report, bool overflowed);
   std::vector<double> GroupScales(double unscale) const;
@@ -136,6 +140,7 @@ class Trainer {
   StepReport Report(const Batch& batch, const StepSums& sums) const;
   void RestoreLossScale(const nlohmann::json& state);
   void ReadValue(StateTensor& to, const ModelEntry& entry, size_t target);
+  void ReadAverage(StateTensor& to, size_t target);
   void ReadMoment(StateTensor& to, size_t target, const std::string& name);
   void RestoreTiedHead(const StateTensor& t, const Tensor& whole);
   bool ValueByOptimizer(const ModelEntry& entry) const;
@@ -152,6 +157,7 @@ class Trainer {
   std::unique_ptr<GradientSum> gradients_;
   WeightStore weights_;
   Optimizer optimizer_;
+  std::unique_ptr<WeightAverage> average_;  // null: none is kept
   Microbatches microbatches_;
   FlopCounts flops_;
   GradNorms norms_;                                  // of the last ComputeGradients

@@ -63,6 +63,9 @@ std::vector<Trainer::StateTensor> Trainer::State() {
       state.push_back(Spread(of_state, StrCat("optim/", entry.name, "/", name), true));
       if (here) ReadMoment(state.back(), found->second, name);
     }
+    if (average_ == nullptr) continue;
+    state.push_back(Spread(entry, "ema/" + entry.name, true));
+    if (here) ReadAverage(state.back(), found->second);
   }
   if (config_.model.moe.bias_speed <= 0) return state;
   for (const ModelEntry& entry : whole_model_) {
@@ -92,6 +95,11 @@ void Trainer::ReadValue(StateTensor& to, const ModelEntry& entry, size_t target)
       Tensor::Empty(stored.shape(), {DType::kF32, stored.device(), MemoryCategory::kWorkspace});
   ConvertInto(to.mine, stored);
   to.write = [stored](const Tensor& values) { ConvertInto(stored, values); };
+}
+
+void Trainer::ReadAverage(StateTensor& to, size_t target) {
+  to.mine = average_->Average(target);
+  to.write = [this, target](const Tensor& values) { average_->Write(target, values); };
 }
 
 void Trainer::ReadMoment(StateTensor& to, size_t target, const std::string& name) {
@@ -131,6 +139,7 @@ CheckpointContents Trainer::SaveState() {
                     {"loss_scale_good_steps", loss_scale_.good_steps},
                     {"skipped_steps", loss_scale_.skipped},
                     {"data_digest", ToHex(loader_->digest())}};
+  if (average_ != nullptr) contents.state["ema_updates"] = average_->updates();
   contents.blobs["data"] = loader_->SaveState();
   return contents;
 }
@@ -170,6 +179,7 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
   tokens_ = state["tokens"].get<int64_t>();
   optimizer_.set_step(state["optimizer_step"].get<int64_t>());
   RestoreLossScale(state);
+  if (average_ != nullptr) average_->set_updates(state.value("ema_updates", int64_t{0}));
   return absl::OkStatus();
 }
 
@@ -223,6 +233,9 @@ void Trainer::RestoreTiedHead(const StateTensor& t, const Tensor& whole) {
       StateTensor copy;
       ReadMoment(copy, i, name);
       restore(copy);
+    }
+    if (t.name == "ema/embedding") {
+      CopyShard(place_, t.spreading, whole, average_->Average(i));
     }
   }
 }

@@ -12,6 +12,7 @@
 #include "train/copies.h"
 #include "train/model_precision.h"
 #include "train/trainer.h"
+#include "train/update_bound.h"
 
 namespace choir {
 namespace {
@@ -27,6 +28,7 @@ struct StepRecord {
 // K steps on one rank: state[k] is what step k starts from.
 struct Reference {
   RunConfig config;
+  std::map<std::string, ParameterSettings> settings;  // by parameter
   std::vector<Tensors> state;
   std::vector<StepRecord> steps;
 };
@@ -54,6 +56,10 @@ absl::StatusOr<Reference> MakeReference(const RunConfig& config, const ParallelC
   Reference reference;
   ASSIGN_OR_RETURN(auto trainer, Trainer::Make(ConfigFor(config, parallel, options.numerics)));
   reference.config = trainer->config();
+  for (size_t i = 0; i < trainer->optimizer().size(); ++i) {
+    reference.settings[trainer->optimizer().target(i).parameter->name] =
+        trainer->optimizer().settings(i);
+  }
   for (int k = 0; k < options.steps; ++k) {
     reference.state.push_back(Clones(trainer->State()));
     ASSIGN_OR_RETURN(StepReport report, trainer->ComputeGradients());
@@ -136,23 +142,6 @@ void CompareGradients(LayoutVerdict& verdict, const std::string& step, const Ten
   }
 }
 
-// How far AdamW's step may be off when its gradient is off by `error`: at most twice its largest
-// step, and at most four times the gradient's error over the root of the second moment.
-// (AdamW alone has a second moment "v".)
-struct UpdateBound {
-  const OptimConfig& optim;
-  double lr, error;
-  double roundoff;  // of the weights as they are stored
-  const float *w, *v;
-
-  double operator()(int64_t i) const {
-    const double largest = std::max(1.0, (1 - optim.beta1) / std::sqrt(1 - optim.beta2));
-    const double root = std::sqrt(static_cast<double>(v[i])) + optim.eps;
-    const double step = lr * std::min(2 * largest, 4 * error / root);
-    return step + 4 * roundoff * (std::abs(static_cast<double>(w[i])) + lr);
-  }
-};
-
 void CompareWeights(LayoutVerdict& verdict, const Reference& reference, size_t k,
                     const Tensors& got) {
   const std::string step = StrCat("step ", k + 1, ", ");
@@ -166,17 +155,16 @@ void CompareWeights(LayoutVerdict& verdict, const Reference& reference, size_t k
       continue;
     }
     const std::string parameter = name.substr(6);
-    const auto second = want.find("optim/" + parameter + "/v");
-    if (second == want.end()) continue;
-    const double error =
-        verdict.gradients.bound * Largest(reference.steps[k].gradients.at("grad/" + parameter));
+    const double largest = Largest(reference.steps[k].gradients.at("grad/" + parameter));
+    const double error = verdict.gradients.bound * largest;
+    const ParameterSettings& settings = reference.settings.at(parameter);
+    if (NeedsWholeMatrices(settings.kind)) continue;
     const ParameterPrecision precision = PrecisionOf(reference.config, parameter, tensor.shape());
-    const UpdateBound bound{reference.config.optim,
-                            reference.steps[k].lr,
-                            error,
-                            UnitRoundoff(precision.master ? DType::kF32 : precision.storage),
-                            tensor.data<float>(),
-                            second->second.data<float>()};
+    const UpdateError off{settings, reference.steps[k].lr, error, largest,
+                          UnitRoundoff(precision.master ? DType::kF32 : precision.storage)};
+    const auto bound = UpdateBound(off, tensor, [&](const std::string& state) {
+      return want.at(StrCat("optim/", parameter, "/", state));
+    });
     CompareTensor(verdict.weights, step + name, got.at(name), tensor, bound);
   }
 }

@@ -13,8 +13,8 @@
 // chain of roundings that a gradient goes through (SumLength). Formats with fewer bits
 // (`precision:`) widen it: where an F32 value lies beside the middle between two numbers of a
 // format, another order of a sum takes the other one (FormatBound). Weights then have the bound of
-// an AdamW step; those of parameters with another rule are not compared: Muon's step is not even
-// continuous where a singular value is zero.
+// their rule's step (train/update_bound.h); those of Muon and of factored moments are not compared:
+// Muon's step is not even continuous where a singular value is zero.
 #pragma once
 
 #include <functional>

@@ -198,7 +198,7 @@ TEST(BisectTest, ReportsTheEarliestInTheOrderOfComputation) {
             "step 0, microbatch 3, layer 0, late, token 1, channel 1: A has 8, B has nan; "
             "1 of 4 elements differ");
   // A bound allows what is smaller, and never NaN.
-  const Comparison bound{.bits = false, .bound = 0.25, .optim = {}};
+  const Comparison bound{.bits = false, .bound = 0.25, .optim = {}, .roundoff = 0};
   EXPECT_FALSE(FirstDifference(a, record({1, 2, 3, 4}, {5, 6, 7, 9}), bound, compared));
   EXPECT_TRUE(FirstDifference(a, record({1, 2, 3, 4}, {5, 6, 7, 11}), bound, compared));
   EXPECT_TRUE(FirstDifference(a, record({1, 2, 3, 4}, {5, 6, 7, NAN}), bound, compared));

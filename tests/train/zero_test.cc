@@ -177,7 +177,8 @@ TEST(ZeroTest, EveryMicrobatchIsDealtOnce) {
     layout.zero = stage;
     std::set<int64_t> dealt;
     for (int rank = 0; rank < 6; ++rank) {
-      const MicrobatchShare share = ShareOf(layout, rank, 47);  // the last has one row
+      const MicrobatchShare share =
+          ShareOf(layout, rank, 47, /*pieces=*/1);  // the last has one row
       EXPECT_EQ(share.total, 24);
       for (int64_t m = 0; m < share.count; ++m) {
         EXPECT_TRUE(dealt.insert(share.Number(m)).second) << stage << " " << share.Number(m);

@@ -25,11 +25,19 @@ const std::string kInitial = "initial weights", kLoss = "loss", kNorm = "gradien
 struct Mutation {
   Fault fault;
   const char* layout;
-  std::string caught_by;   // among others
-  bool fast_only = false;  // invariant mode refuses the layout
-  // Another rule's weights are compared in invariant mode only (train/verify.h).
-  OptimKind rule = OptimKind::kAdamW;
+  std::string caught_by;                    // among others
+  bool fast_only = false;                   // invariant mode refuses the layout
+  std::vector<std::string> overrides = {};  // of the config
+  // Muon's weights are compared in invariant mode only (train/verify.h).
+  bool invariant_only = false;
 };
+
+// So small that it limits, in plain SGD, whose steps are as long as the gradient.
+const std::vector<std::string> kGroupLimit = {
+    "--optim.kind=sgd", "--optim.groups=[{pattern: '*.down', clip_norm: 0.01}]"};
+const std::vector<std::string> kMuon = {"--optim.kind=muon"};
+const std::vector<std::string> kRamp = {"--train.length_ramp.start_length=32",
+                                        "--train.length_ramp.steps=4"};
 
 const std::vector<Mutation>& Mutations() {
   static const auto& mutations = *new std::vector<Mutation>{
@@ -52,6 +60,8 @@ const std::vector<Mutation>& Mutations() {
       {Fault::kNormCountsReplicas, "data=2", kNorm},
       {Fault::kNormMissesExperts, "data=2,expert=2", kNorm},
       {Fault::kNormMissesStages, "pipeline=2", kNorm},
+      {Fault::kGroupNormOfRank, "data=2,shard=2", kWeights, false, kGroupLimit},
+      {Fault::kRampOnFirstRankOnly, "data=2", kGradients, false, kRamp},
       {Fault::kLocalLabelCount, "data=2", kGradients},
       {Fault::kLossOnTensorRanks, "tensor=2", kLoss},
       {Fault::kMicrobatchDropped, "data=2", kLoss},
@@ -74,22 +84,25 @@ const std::vector<Mutation>& Mutations() {
        kGradients, /*fast_only=*/true},
       {Fault::kWrongMicrobatch, "pipeline=2,schedule=gpipe", kLoss},
       {Fault::kInitByLocalIndex, "tensor=2", kInitial},
-      {Fault::kMatrixLacksSlice, "tensor=2", kWeights, false, OptimKind::kMuon},
-      {Fault::kMatrixHasNoOwner, "data=2,shard=2", kWeights, false, OptimKind::kMuon},
-      {Fault::kMomentumOfNeighbour, "data=2,shard=2", kWeights, false, OptimKind::kMuon},
+      {Fault::kMatrixLacksSlice, "tensor=2", kWeights, false, kMuon, true},
+      {Fault::kMatrixHasNoOwner, "data=2,shard=2", kWeights, false, kMuon, true},
+      {Fault::kMomentumOfNeighbour, "data=2,shard=2", kWeights, false, kMuon, true},
   };
   return mutations;
 }
 
 // configs/moe-tiny.yaml, with balance losses large enough for fast mode to see their slopes, and
 // rows so long that documents leave some of them unfilled: ranks have different numbers of labels.
-RunConfig Config(OptimKind rule = OptimKind::kAdamW) {
-  auto config = LoadConfigFile<RunConfig>(
-      train_test::ConfigPath("moe-tiny"),
-      {"--data.path=" + train_test::TinyData(), "--train.microbatch_sequences=1",
-       "--data.sequence_length=128", "--data.batch_sequences=4", "--data.packing.open_bins=1",
-       "--model.moe.sequence_loss=0.01", "--model.moe.balance_loss=0.01",
-       "--optim.kind=" + std::string(EnumToString(rule))});
+RunConfig Config(const std::vector<std::string>& more = {}) {
+  std::vector<std::string> overrides = {"--data.path=" + train_test::TinyData(),
+                                        "--train.microbatch_sequences=1",
+                                        "--data.sequence_length=128",
+                                        "--data.batch_sequences=4",
+                                        "--data.packing.open_bins=1",
+                                        "--model.moe.sequence_loss=0.01",
+                                        "--model.moe.balance_loss=0.01"};
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  auto config = LoadConfigFile<RunConfig>(train_test::ConfigPath("moe-tiny"), overrides);
   EXPECT_TRUE(config.ok()) << config.status();
   return *config;
 }
@@ -129,7 +142,7 @@ std::vector<std::string> CaughtBy(const LayoutVerdict& v) {
 }
 
 bool Runs(const Mutation& m, Numerics numerics) {
-  return numerics == Numerics::kFast ? m.rule == OptimKind::kAdamW : !m.fast_only;
+  return numerics == Numerics::kFast ? !m.invariant_only : !m.fast_only;
 }
 
 std::string Joined(const std::vector<std::string>& words) {
@@ -145,7 +158,7 @@ void ExpectAllCaught(Numerics numerics) {
     SCOPED_TRACE(Name(m.fault));
     const ScopedFault fault(m.fault);
     const std::vector<LayoutVerdict> verdicts =
-        Verify({m.layout}, numerics, /*steps=*/2, Config(m.rule));
+        Verify({m.layout}, numerics, 2, Config(m.overrides));
     ASSERT_EQ(verdicts.size(), 1u);
     EXPECT_GT(fault.hits(), 0) << "not reached";
     EXPECT_FALSE(verdicts[0].ok()) << "not caught";
@@ -170,13 +183,13 @@ TEST(MutationsTest, EveryFaultHasOne) {
 
 TEST(MutationsTest, LayoutsPassWithoutFaults) {
   for (Numerics numerics : {Numerics::kInvariant, Numerics::kFast}) {
-    std::map<OptimKind, std::set<std::string>> layouts;
+    std::map<std::vector<std::string>, std::set<std::string>> layouts;  // by overrides
     for (const Mutation& m : Mutations()) {
-      if (Runs(m, numerics)) layouts[m.rule].insert(m.layout);
+      if (Runs(m, numerics)) layouts[m.overrides].insert(m.layout);
     }
-    for (const auto& [rule, of_rule] : layouts) {
-      const auto verdicts = Verify(of_rule, numerics, /*steps=*/2, Config(rule));
-      EXPECT_EQ(verdicts.size(), of_rule.size());
+    for (const auto& [overrides, of_config] : layouts) {
+      const auto verdicts = Verify(of_config, numerics, 2, Config(overrides));
+      EXPECT_EQ(verdicts.size(), of_config.size());
       for (const LayoutVerdict& v : verdicts) {
         EXPECT_TRUE(v.ok()) << v.layout.name << " by " << Joined(CaughtBy(v));
       }
@@ -189,7 +202,7 @@ TEST(MutationsTest, OneRankReachesNoFault) {
   for (const Mutation& m : Mutations()) {
     const auto layout = ParseLayout(m.layout);
     ASSERT_TRUE(layout.ok()) << layout.status();
-    RunConfig config = Config(m.rule);
+    RunConfig config = Config(m.overrides);
     config.parallel.capacity_factor = layout->parallel.capacity_factor;
     const ScopedFault fault(m.fault);
     EXPECT_TRUE(Verify({}, Numerics::kInvariant, /*steps=*/1, config).empty());
