@@ -10,14 +10,24 @@
 
 namespace choir {
 
-enum class ScheduleKind { kConstant, kCosine, kLinear, kWsd, kStep };
+enum class ScheduleKind { kConstant, kCosine, kCosineRestarts, kLinear, kInverseSqrt, kWsd, kStep };
 template <>
 struct EnumNames<ScheduleKind> {
-  static constexpr EnumName<ScheduleKind> kAll[] = {{ScheduleKind::kConstant, "constant"},
-                                                    {ScheduleKind::kCosine, "cosine"},
-                                                    {ScheduleKind::kLinear, "linear"},
-                                                    {ScheduleKind::kWsd, "wsd"},
-                                                    {ScheduleKind::kStep, "step"}};
+  static constexpr EnumName<ScheduleKind> kAll[] = {
+      {ScheduleKind::kConstant, "constant"},
+      {ScheduleKind::kCosine, "cosine"},
+      {ScheduleKind::kCosineRestarts, "cosine_restarts"},
+      {ScheduleKind::kLinear, "linear"},
+      {ScheduleKind::kInverseSqrt, "inverse_sqrt"},
+      {ScheduleKind::kWsd, "wsd"},
+      {ScheduleKind::kStep, "step"}};
+};
+
+enum class ScheduleUnit { kSteps, kTokens };
+template <>
+struct EnumNames<ScheduleUnit> {
+  static constexpr EnumName<ScheduleUnit> kAll[] = {{ScheduleUnit::kSteps, "steps"},
+                                                    {ScheduleUnit::kTokens, "tokens"}};
 };
 
 // The rule that turns gradients into updates.
@@ -40,19 +50,34 @@ struct EnumNames<OptimKind> {
 // (optim/update_rule.h).
 inline constexpr double kSmallestEps = 1e-20;
 
-// The factor on the learning rate over a run of `train.steps` steps.
+// The factor on the learning rate over a run of `train.steps` steps or of `total_tokens` tokens.
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kCosine;
+  ScheduleUnit unit = ScheduleUnit::kSteps;
   int64_t warmup_steps = 0;
+  int64_t warmup_tokens = 0;
+  std::optional<int64_t> total_tokens;
   double final_ratio = 0.1;
+  int64_t period = 0;
+  int64_t period_factor = 1;
   double decay_fraction = 0.2;
   std::vector<double> milestones;
   std::vector<double> factors;
 
+  int64_t warmup() const { return unit == ScheduleUnit::kSteps ? warmup_steps : warmup_tokens; }
+
   void Visit(auto&& v) {
     v("kind", kind, "shape of the decay after warm-up");
-    v("warmup_steps", warmup_steps, "steps of linear rise from zero", AtLeast(0));
-    v("final_ratio", final_ratio, "factor at the last step (cosine, linear, wsd)", InRange(0, 1));
+    v("unit", unit, "what the run is measured in; tokens: labels trained on");
+    v("warmup_steps", warmup_steps, "unit steps: linear rise from zero", AtLeast(0));
+    v("warmup_tokens", warmup_tokens, "unit tokens: linear rise from zero", AtLeast(0));
+    v("total_tokens", total_tokens, "unit tokens: at which the decay ends", AtLeast(1));
+    v("final_ratio", final_ratio,
+      "factor at the last step, or at the end of each cycle (cosine, cosine_restarts, linear, wsd)",
+      InRange(0, 1));
+    v("period", period, "cosine_restarts: units of the first cycle", AtLeast(0));
+    v("period_factor", period_factor, "cosine_restarts: a cycle over the one before it",
+      InRange(1, 1000));
     v("decay_fraction", decay_fraction, "wsd: share of the run at its end that decays linearly",
       InRange(0, 1));
     v("milestones", milestones, "step: shares of the run at which the factor changes",
@@ -60,6 +85,9 @@ struct ScheduleConfig {
     v("factors", factors, "step: the factor from each milestone on", AtLeast(0));
   }
   void Check(ConfigErrors& errors) const;
+
+ private:
+  void CheckUnit(ConfigErrors& errors) const;
 };
 
 enum class MuonMatmul { kF32, kBF16 };

@@ -5,33 +5,45 @@
 #include <numbers>
 
 namespace choir {
+namespace {
 
-void ScheduleConfig::Check(ConfigErrors& errors) const {
-  if (milestones.size() != factors.size()) {
-    errors.Conflict({"milestones", "factors"}, "must be as many as factors, got " +
-                                                   std::to_string(milestones.size()) + " and " +
-                                                   std::to_string(factors.size()));
-  }
-  if (!std::is_sorted(milestones.begin(), milestones.end())) {
-    errors.Add("milestones", "must rise");
-  }
-  if (kind == ScheduleKind::kStep && milestones.empty()) {
-    errors.Conflict({"milestones", "kind"}, "must be given for the step schedule");
-  }
-  if (kind != ScheduleKind::kStep && !milestones.empty()) {
-    errors.Conflict({"milestones", "kind"}, "is only for the step schedule");
-  }
+double Cosine(double progress, double final_ratio) {
+  return final_ratio + (1 - final_ratio) * (1 + std::cos(std::numbers::pi * progress)) / 2;
 }
 
-double ScheduleFactor(const ScheduleConfig& config, int64_t step, int64_t steps) {
-  if (step < config.warmup_steps) {
-    return static_cast<double>(step + 1) / static_cast<double>(config.warmup_steps);
+// Share of its cycle at `x` units behind the warm-up.
+double CycleProgress(const ScheduleConfig& config, int64_t x) {
+  int64_t cycle = config.period;
+  if (config.period_factor == 1) {
+    x %= cycle;
+  } else {
+    for (; x >= cycle; cycle *= config.period_factor) x -= cycle;
   }
-  const int64_t last = std::max<int64_t>(steps - 1, config.warmup_steps + 1);
+  return static_cast<double>(x) / static_cast<double>(cycle);
+}
+
+double StepFactor(const ScheduleConfig& config, const SchedulePosition& at) {
+  double factor = 1;
+  for (size_t i = 0; i < config.milestones.size(); ++i) {
+    const double milestone = config.milestones[i] * static_cast<double>(at.length);
+    if (static_cast<double>(at.done) >= milestone) factor = config.factors[i];
+  }
+  return factor;
+}
+
+}  // namespace
+
+double ScheduleFactor(const ScheduleConfig& config, const SchedulePosition& at) {
+  const int64_t warmup = config.warmup();
+  if (at.done < warmup) {
+    return std::min(1.0, static_cast<double>(at.through) / static_cast<double>(warmup));
+  }
+  const int64_t size = at.through - at.done;
+  const int64_t last = std::max(at.length - size, warmup + size);
   // Progress from `from` to the last step.
   auto progress = [&](int64_t from) {
-    const double p =
-        static_cast<double>(step - from) / static_cast<double>(std::max<int64_t>(1, last - from));
+    const double p = static_cast<double>(at.done - from) /
+                     static_cast<double>(std::max<int64_t>(1, last - from));
     return std::clamp(p, 0.0, 1.0);
   };
   const double range = 1 - config.final_ratio;
@@ -39,24 +51,21 @@ double ScheduleFactor(const ScheduleConfig& config, int64_t step, int64_t steps)
     case ScheduleKind::kConstant:
       return 1;
     case ScheduleKind::kCosine:
-      return config.final_ratio +
-             range * (1 + std::cos(std::numbers::pi * progress(config.warmup_steps))) / 2;
+      return Cosine(progress(warmup), config.final_ratio);
+    case ScheduleKind::kCosineRestarts:
+      return Cosine(CycleProgress(config, at.done - warmup), config.final_ratio);
     case ScheduleKind::kLinear:
-      return 1 - range * progress(config.warmup_steps);
+      return 1 - range * progress(warmup);
+    case ScheduleKind::kInverseSqrt:
+      return std::sqrt(static_cast<double>(std::max(warmup, size)) /
+                       static_cast<double>(at.through));
     case ScheduleKind::kWsd: {
       const auto decay =
-          static_cast<int64_t>(config.decay_fraction * static_cast<double>(steps) + 0.5);
-      return 1 - range * progress(std::max(config.warmup_steps, steps - 1 - decay));
+          static_cast<int64_t>(config.decay_fraction * static_cast<double>(at.length) + 0.5);
+      return 1 - range * progress(std::max(warmup, at.length - size - decay));
     }
-    case ScheduleKind::kStep: {
-      double factor = 1;
-      for (size_t i = 0; i < config.milestones.size(); ++i) {
-        if (static_cast<double>(step) >= config.milestones[i] * static_cast<double>(steps)) {
-          factor = config.factors[i];
-        }
-      }
-      return factor;
-    }
+    case ScheduleKind::kStep:
+      return StepFactor(config, at);
   }
   CHECK(false) << "schedule " << static_cast<int>(config.kind);
   __builtin_unreachable();

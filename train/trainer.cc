@@ -13,7 +13,6 @@
 #include "ops/elementwise.h"
 #include "ops/parallel_for.h"
 #include "optim/clip.h"
-#include "optim/schedule.h"
 #include "train/agreement.h"
 #include "train/auto_layout.h"
 #include "train/recompute.h"
@@ -250,7 +249,7 @@ void Trainer::AddTiedGradients() {
 
 absl::Status Trainer::Update(StepReport& report) {
   RETURN_IF_ERROR(CheckFinite(report.grad_norm));
-  report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, step_, config_.train.steps);
+  report.lr = config_.optim.lr * ScheduleFactor(config_.optim.schedule, Position(report));
   weights_.Release();
   optimizer_.Step({report.lr, ClipScale(norms_.rest, config_.optim.clip_norm), GroupScales()});
   gradients_->GatherValues();
@@ -260,6 +259,12 @@ absl::Status Trainer::Update(StepReport& report) {
   report.step = ++step_;
   report.tokens = tokens_ += report.step_labels;
   return absl::OkStatus();
+}
+
+SchedulePosition Trainer::Position(const StepReport& report) const {
+  const ScheduleConfig& schedule = config_.optim.schedule;
+  if (schedule.unit == ScheduleUnit::kSteps) return AtStep(step_, config_.train.steps);
+  return {tokens_, tokens_ + report.step_labels, *schedule.total_tokens};
 }
 
 std::vector<double> Trainer::GroupScales() const {

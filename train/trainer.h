@@ -17,6 +17,7 @@
 #include "model/transformer.h"
 #include "optim/matrix_plan.h"
 #include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "parallel/assemble.h"
 #include "parallel/zero/gradient_sum.h"
 #include "parallel/zero/weight_store.h"
@@ -118,6 +119,7 @@ class Trainer {
   void Serve(Tape& tape, int stage);
   void RunMicrobatches(const Batch& batch, StepSums& sums);
   void AddTiedGradients();
+  SchedulePosition Position(const StepReport& report) const;
   std::vector<double> GroupScales() const;
   absl::Status CheckFinite(double grad_norm) const;
   StepReport Report(const Batch& batch, const StepSums& sums) const;

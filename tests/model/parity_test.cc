@@ -140,7 +140,7 @@ void Parity::CheckTraining() {
     nll /= static_cast<double>(batch.NumLabels());
     const double reference = expected[static_cast<size_t>(step)];
     EXPECT_NEAR(nll, reference, bound * reference) << "step " << step;
-    const double lr = optim_.lr * ScheduleFactor(optim_.schedule, step, steps_);
+    const double lr = optim_.lr * ScheduleFactor(optim_.schedule, AtStep(step, steps_));
     const double clip = ClipScale(GlobalGradNorm(parameters), optim_.clip_norm);
     clipped = clipped || clip < 1;
     optimizer.Step({lr, clip});

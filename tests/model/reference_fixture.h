@@ -48,6 +48,14 @@ class ReferenceFixture {
     return nlohmann::json::parse(Metadata(object)).at(key).get<int64_t>();
   }
 
+  std::string Metadata(const std::string& name) const {
+    return header_.at("__metadata__").at(name);
+  }
+  // A JSON list in the metadata.
+  std::vector<std::string> List(const std::string& name) const {
+    return nlohmann::json::parse(Metadata(name)).get<std::vector<std::string>>();
+  }
+
   bool Has(const std::string& name) const { return header_.contains(name); }
   Shape ShapeOf(const std::string& name) const {
     return Shape(header_.at(name).at("shape").get<std::vector<int64_t>>());
@@ -66,9 +74,6 @@ class ReferenceFixture {
   }
 
  private:
-  std::string Metadata(const std::string& name) const {
-    return header_.at("__metadata__").at(name);
-  }
   template <class From, class To>
   std::vector<To> Read(const std::string& name) const {
     const auto place = header_.at(name).at("data_offsets").get<std::vector<size_t>>();

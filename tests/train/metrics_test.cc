@@ -55,8 +55,9 @@ TEST(MetricsTest, NumbersAgreeWithEachOther) {
   std::set<std::string> digests;
   for (const nlohmann::json& line : ReadMetrics(MoeRun()).steps) {
     EXPECT_EQ(line["step"], step + 1);
-    EXPECT_EQ(line["lr"].get<double>(),
-              config.optim.lr * ScheduleFactor(config.optim.schedule, step, config.train.steps));
+    EXPECT_EQ(
+        line["lr"].get<double>(),
+        config.optim.lr * ScheduleFactor(config.optim.schedule, AtStep(step, config.train.steps)));
     int64_t labels = 0;
     double nll = 0;
     for (const auto& [language, n] : line["language_tokens"].items()) {
