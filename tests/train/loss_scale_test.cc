@@ -34,13 +34,13 @@ struct Rank {
   std::vector<StepReport> reports;
   std::vector<Tensor> state;  // this rank's part
 };
-using Run = std::array<Rank, kRanks>;
+using Ranks = std::array<Rank, kRanks>;
 
 // Trains on a 2 x 2 layout. In `bad` step, `how`: an infinite gradient on one rank, or the update
 // is left out.
 enum class How { kOverflow, kRemoved };
-Run Train(How how) {
-  Run run;
+Ranks Train(How how) {
+  Ranks run;
   std::barrier together(kRanks);
   std::unique_ptr<ScopedFault> fault;
   const RunConfig config = Config();
@@ -76,7 +76,7 @@ Run Train(How how) {
 }
 
 TEST(LossScaleRunTest, AnOverflowSkipsItsStepOnEveryRankAndLeavesNoTrace) {
-  const Run overflowed = Train(How::kOverflow), removed = Train(How::kRemoved);
+  const Ranks overflowed = Train(How::kOverflow), removed = Train(How::kRemoved);
   for (size_t r = 0; r < kRanks; ++r) {
     SCOPED_TRACE(r);
     const auto& reports = overflowed[r].reports;
