@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fault.h"
@@ -27,8 +28,12 @@ struct Mutation {
   const char* layout;
   std::string caught_by;   // among others
   bool fast_only = false;  // invariant mode refuses the layout
-  // Another rule's weights are compared in invariant mode only (train/verify.h).
+  // Another rule's weights, and recipes that round, are tried in invariant mode only: the bounds of
+  // fast mode (train/verify.h) are wider there.
   OptimKind rule = OptimKind::kAdamW;
+  PrecisionRecipe recipe = PrecisionRecipe::kFp32;
+
+  std::pair<OptimKind, PrecisionRecipe> Settings() const { return {rule, recipe}; }
 };
 
 const std::vector<Mutation>& Mutations() {
@@ -77,19 +82,26 @@ const std::vector<Mutation>& Mutations() {
       {Fault::kMatrixLacksSlice, "tensor=2", kWeights, false, OptimKind::kMuon},
       {Fault::kMatrixHasNoOwner, "data=2,shard=2", kWeights, false, OptimKind::kMuon},
       {Fault::kMomentumOfNeighbour, "data=2,shard=2", kWeights, false, OptimKind::kMuon},
+      {Fault::kBlocksFromOwnElement, "tensor=2", kGradients, false, OptimKind::kAdamW,
+       PrecisionRecipe::kMxfp8},
+      {Fault::kSquaresFromOwnRow, "tensor=2", kGradients, false, OptimKind::kAdamW,
+       PrecisionRecipe::kFp8Block},
+      {Fault::kHeadPartNotRounded, "tensor=2", kLoss, false, OptimKind::kAdamW,
+       PrecisionRecipe::kBf16},
   };
   return mutations;
 }
 
 // configs/moe-tiny.yaml, with balance losses large enough for fast mode to see their slopes, and
 // rows so long that documents leave some of them unfilled: ranks have different numbers of labels.
-RunConfig Config(OptimKind rule = OptimKind::kAdamW) {
+RunConfig Config(std::pair<OptimKind, PrecisionRecipe> settings = {}) {
   auto config = LoadConfigFile<RunConfig>(
       train_test::ConfigPath("moe-tiny"),
       {"--data.path=" + train_test::TinyData(), "--train.microbatch_sequences=1",
        "--data.sequence_length=128", "--data.batch_sequences=4", "--data.packing.open_bins=1",
        "--model.moe.sequence_loss=0.01", "--model.moe.balance_loss=0.01",
-       "--optim.kind=" + std::string(EnumToString(rule))});
+       "--optim.kind=" + std::string(EnumToString(settings.first)),
+       "--precision.recipe=" + std::string(EnumToString(settings.second))});
   EXPECT_TRUE(config.ok()) << config.status();
   return *config;
 }
@@ -129,7 +141,8 @@ std::vector<std::string> CaughtBy(const LayoutVerdict& v) {
 }
 
 bool Runs(const Mutation& m, Numerics numerics) {
-  return numerics == Numerics::kFast ? m.rule == OptimKind::kAdamW : !m.fast_only;
+  const bool plain = m.rule == OptimKind::kAdamW && m.recipe == PrecisionRecipe::kFp32;
+  return numerics == Numerics::kFast ? plain : !m.fast_only;
 }
 
 std::string Joined(const std::vector<std::string>& words) {
@@ -145,7 +158,7 @@ void ExpectAllCaught(Numerics numerics) {
     SCOPED_TRACE(Name(m.fault));
     const ScopedFault fault(m.fault);
     const std::vector<LayoutVerdict> verdicts =
-        Verify({m.layout}, numerics, /*steps=*/2, Config(m.rule));
+        Verify({m.layout}, numerics, /*steps=*/2, Config(m.Settings()));
     ASSERT_EQ(verdicts.size(), 1u);
     EXPECT_GT(fault.hits(), 0) << "not reached";
     EXPECT_FALSE(verdicts[0].ok()) << "not caught";
@@ -170,13 +183,13 @@ TEST(MutationsTest, EveryFaultHasOne) {
 
 TEST(MutationsTest, LayoutsPassWithoutFaults) {
   for (Numerics numerics : {Numerics::kInvariant, Numerics::kFast}) {
-    std::map<OptimKind, std::set<std::string>> layouts;
+    std::map<std::pair<OptimKind, PrecisionRecipe>, std::set<std::string>> layouts;
     for (const Mutation& m : Mutations()) {
-      if (Runs(m, numerics)) layouts[m.rule].insert(m.layout);
+      if (Runs(m, numerics)) layouts[m.Settings()].insert(m.layout);
     }
-    for (const auto& [rule, of_rule] : layouts) {
-      const auto verdicts = Verify(of_rule, numerics, /*steps=*/2, Config(rule));
-      EXPECT_EQ(verdicts.size(), of_rule.size());
+    for (const auto& [settings, of_settings] : layouts) {
+      const auto verdicts = Verify(of_settings, numerics, /*steps=*/2, Config(settings));
+      EXPECT_EQ(verdicts.size(), of_settings.size());
       for (const LayoutVerdict& v : verdicts) {
         EXPECT_TRUE(v.ok()) << v.layout.name << " by " << Joined(CaughtBy(v));
       }
@@ -189,7 +202,7 @@ TEST(MutationsTest, OneRankReachesNoFault) {
   for (const Mutation& m : Mutations()) {
     const auto layout = ParseLayout(m.layout);
     ASSERT_TRUE(layout.ok()) << layout.status();
-    RunConfig config = Config(m.rule);
+    RunConfig config = Config(m.Settings());
     config.parallel.capacity_factor = layout->parallel.capacity_factor;
     const ScopedFault fault(m.fault);
     EXPECT_TRUE(Verify({}, Numerics::kInvariant, /*steps=*/1, config).empty());
