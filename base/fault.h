@@ -68,6 +68,10 @@ enum class Fault : int {
   kCapacityFromLocalCounts,  // choices on ranks before this one take no capacity
   kDroppedStillSummed,       // dropped choices are counted, but not left out
   kTwoLevelWeightMissing,    // router weights that travel to another node get no gradient
+  // Rounded operands of products.
+  kBlocksFromOwnElement,  // blocks of a summed dim are counted from a rank's part, not its pieces
+  kSquaresFromOwnRow,     // the same of the other dim of 128 x 128 blocks
+  kHeadPartNotRounded,    // ranks that share the vocabulary multiply with their rows as they are
   // Pipeline and start.
   kWrongMicrobatch,   // a stage takes another microbatch's tensor
   kInitByLocalIndex,  // initial values depend on where a tensor is cut

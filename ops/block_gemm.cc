@@ -53,10 +53,12 @@ class TileProduct {
  public:
   TileProduct(const GemmArgs<float>& g, const BlockScales& scales, const InnerSum& order,
               Workspace& work)
-      : g_(g), scales_(scales), numerics_(order.numerics), work_(work) {
-    if (order.pieces != nullptr) pieces_ = *order.pieces;
-    blocks_ = BlockBounds(g.k, pieces_, kFp8Block);
-  }
+      : g_(g),
+        scales_(scales),
+        numerics_(order.numerics),
+        work_(work),
+        pieces_(BoundsOf(order.pieces)),
+        blocks_(BlockBounds(g.k, pieces_, kFp8Block)) {}
 
   void Run() {
     const bool tree = numerics_ == Numerics::kInvariant && !pieces_.empty();

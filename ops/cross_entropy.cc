@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 
+#include "base/fault.h"
 #include "ops/cross_entropy_rows.h"
 #include "ops/elementwise.h"
 #include "ops/gemm.h"
@@ -331,12 +332,13 @@ std::vector<int64_t> Pieces(const SumPieces& pieces, bool invariant, int64_t row
 }
 
 // The head's values as its products read them.
-Tensor RoundedHead(const Parameter& head) {
+Tensor RoundedHead(const Parameter& head, const CrossEntropyOptions& options) {
   const MatmulFormat format = head.matmul.format;
   CHECK(format != MatmulFormat::kFp8Block && format != MatmulFormat::kMxfp8)
       << head.name << ": the head has no 8-bit products";
   const Tensor value = head.Value();
   if (format == MatmulFormat::kFull) return value;
+  if (options.vocabulary_group != nullptr && Injected(Fault::kHeadPartNotRounded)) return value;
   return RoundMatrix({value, Transpose::kYes, OperandRole::kWeight},
                      RoundingOf(head.matmul, OperandRole::kWeight, false), nullptr)
       .values;
@@ -352,8 +354,8 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
   const bool invariant = tape.invariant(), alone = options.vocabulary_group == nullptr;
   const auto pieces = Pieces(options.vocabulary_pieces, invariant, head.shape().dim(0));
   auto input = [&head, labels, scale, options, invariant, pieces](const Tensor& h) {
-    return LossInput{h,       RoundedHead(head), labels, scale,
-                     options, invariant,         pieces, head.matmul.format};
+    return LossInput{h,      RoundedHead(head, options), labels, scale, options, invariant,
+                     pieces, head.matmul.format};
   };
   const Saved hs = h.Save();
   if (!tape.recording()) {

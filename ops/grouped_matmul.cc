@@ -55,10 +55,6 @@ void RunTiles(std::vector<Tile>& tiles, const Task& task) {
               [&](int64_t i) { task(tiles[static_cast<size_t>(i)]); });
 }
 
-PieceBounds Bounds(const SumPieces& pieces) {
-  return pieces == nullptr ? PieceBounds() : PieceBounds(*pieces);
-}
-
 int64_t NumBlocks(int64_t n, PieceBounds pieces) {
   return static_cast<int64_t>(BlockBounds(n, pieces, kFp8Block).size()) - 1;
 }
@@ -99,7 +95,7 @@ RoundedRows MakeRounded(const RowProduct& p) {
       Tensor::Empty(p.from.shape(), options), Tensor::Empty(p.w.shape(), options), {}, {}};
   if (!p.RoundingOfRows().HasScales()) return r;
   const Sizes size = SizesOf(p.w);
-  const int64_t blocks = NumBlocks(p.from.dim(1), Bounds(p.order.pieces));
+  const int64_t blocks = NumBlocks(p.from.dim(1), BoundsOf(p.order.pieces));
   r.from_scales = Tensor::Empty({blocks, p.from.dim(0)}, options);
   r.w_scales = Tensor::Empty({size.experts, blocks, p.forward() ? size.out : size.in}, options);
   return r;
@@ -136,7 +132,7 @@ void RoundExperts(const RowProduct& p, const RoundedRows& rounded, int64_t begin
                   .from = p.from.data<float>() + first * k,
                   .rows = count,
                   .columns = k,
-                  .sum_pieces = Bounds(p.order.pieces),
+                  .sum_pieces = BoundsOf(p.order.pieces),
                   .other_pieces = leaves,
                   .to = rounded.from.data<float>() + first * k,
                   .scales = scaled ? rounded.from_scales.data<float>() + first : nullptr,
@@ -145,8 +141,8 @@ void RoundExperts(const RowProduct& p, const RoundedRows& rounded, int64_t begin
                   .from = p.w.data<float>() + e * elements,
                   .rows = size.out,
                   .columns = size.in,
-                  .sum_pieces = Bounds(p.order.pieces),
-                  .other_pieces = Bounds(p.other_pieces),
+                  .sum_pieces = BoundsOf(p.order.pieces),
+                  .other_pieces = BoundsOf(p.other_pieces),
                   .to = rounded.w.data<float>() + e * elements,
                   .scales = scaled ? rounded.w_scales.data<float>() + e * per_expert : nullptr,
                   .scale_stride = p.forward() ? size.out : size.in});
@@ -288,7 +284,7 @@ std::vector<int64_t> RoundRange(const WeightGrad& g, int64_t leaf, const Tensor&
                   .rows = end - begin,
                   .columns = width,
                   .sum_pieces = {},
-                  .other_pieces = is_gradient ? Bounds(g.out_pieces) : PieceBounds(),
+                  .other_pieces = is_gradient ? BoundsOf(g.out_pieces) : PieceBounds(),
                   .to = to.values.data<float>() + begin * width,
                   .scales = scales,
                   .scale_stride = width});

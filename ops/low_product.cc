@@ -1,14 +1,16 @@
 #include "ops/low_product.h"
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "ops/block_gemm.h"
 #include "ops/launch.h"
 
 namespace choir {
 namespace {
 
-PieceBounds Bounds(const SumPieces& pieces) {
-  return pieces == nullptr ? PieceBounds() : PieceBounds(*pieces);
+// Whether a rank holds these pieces that shares the dim with others.
+bool IsPart(PieceBounds pieces) {
+  return !pieces.empty() && static_cast<int>(pieces.size()) - 1 < kVirtualPieces;
 }
 
 const float* Data(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
@@ -41,12 +43,16 @@ RoundedMatrix RoundMatrix(const ProductOperand& operand, const OperandRounding& 
   const Tensor& m = operand.matrix;
   CHECK(m.shape().rank() == 2 && m.dtype() == DType::kF32)
       << "products with rounded operands are for F32, not " << m.dtype();
+  PieceBounds sum = BoundsOf(sum_pieces), others = BoundsOf(operand.other_pieces);
+  const bool mx = how.format == MatmulFormat::kMxfp8;
+  if (mx && IsPart(sum) && Injected(Fault::kBlocksFromOwnElement)) sum = {};
+  if (how.square && IsPart(others) && Injected(Fault::kSquaresFromOwnRow)) others = {};
   RoundedMatrix rounded;
   const TensorOptions options{DType::kF32, m.device(), MemoryCategory::kWorkspace};
   rounded.values = Tensor::Empty(m.shape(), options);
   const int64_t summed = m.dim(how.sum_in_rows ? 0 : 1), other = m.dim(how.sum_in_rows ? 1 : 0);
   if (how.HasScales()) {
-    const auto blocks = BlockBounds(summed, Bounds(sum_pieces), kFp8Block).size() - 1;
+    const auto blocks = BlockBounds(summed, sum, kFp8Block).size() - 1;
     rounded.scales = Tensor::Empty({static_cast<int64_t>(blocks), other}, options);
   }
   Launch(m.device(), "rounding of a product's operand", [&] {
@@ -55,8 +61,8 @@ RoundedMatrix RoundMatrix(const ProductOperand& operand, const OperandRounding& 
                   .from = m.data<float>(),
                   .rows = m.dim(0),
                   .columns = m.dim(1),
-                  .sum_pieces = Bounds(sum_pieces),
-                  .other_pieces = Bounds(operand.other_pieces),
+                  .sum_pieces = sum,
+                  .other_pieces = others,
                   .to = rounded.values.data<float>(),
                   .scales = how.HasScales() ? rounded.scales.data<float>() : nullptr,
                   .scale_stride = other});

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "ops/matmul_format.h"
+#include "ops/numerics.h"
 
 namespace choir {
 
@@ -29,6 +30,9 @@ inline constexpr int64_t kFp8Block = 128, kMxBlock = 32;
 
 // A piece ends where the next one begins; an empty span is one piece.
 using PieceBounds = std::span<const int64_t>;
+inline PieceBounds BoundsOf(const SumPieces& pieces) {
+  return pieces == nullptr ? PieceBounds() : PieceBounds(*pieces);
+}
 
 // The bounds of the blocks of `n` elements, `block` long each but for the last of each piece.
 std::vector<int64_t> BlockBounds(int64_t n, PieceBounds pieces, int64_t block);

@@ -19,7 +19,7 @@ inline uint16_t UpperHalf(uint32_t u, uint32_t addend) {
 
 uint32_t StochasticBits(const CounterRandom& random, uint64_t index) {
   uint32_t bits = 0;
-  ForEachStochastic(random, index, 1, [&](int64_t, uint32_t b) { bits = b; });
+  ForEachStochastic(random, index, 1, [&](int64_t, uint32_t draw) { bits = draw; });
   return bits;
 }
 
@@ -32,9 +32,14 @@ void RoundToBFloat16(const float* from, BFloat16* to, int64_t n) {
 
 void StochasticToBFloat16(const float* from, BFloat16* to, int64_t n, const CounterRandom& random,
                           uint64_t first_index) {
-  ForEachStochastic(random, first_index, n, [from, to](int64_t i, uint32_t bits) {
-    to[i].bits = UpperHalf(std::bit_cast<uint32_t>(from[i]), bits);
-  });
+  ForEachStochasticRun(random, first_index, n,
+                       [from, to](int64_t begin, int64_t count, const uint32_t* draws) {
+                         const float* x = from + begin;
+                         BFloat16* y = to + begin;
+                         for (int64_t i = 0; i < count; ++i) {
+                           y[i].bits = UpperHalf(std::bit_cast<uint32_t>(x[i]), draws[i]);
+                         }
+                       });
 }
 
 void ToFloats(const BFloat16* from, float* to, int64_t n) {

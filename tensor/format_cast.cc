@@ -1,5 +1,7 @@
 #include "tensor/format_cast.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "tensor/round_element.h"
 #include "tensor/stochastic.h"
@@ -12,14 +14,15 @@ constexpr uint32_t kScaleLowest = 0x400000;
 
 inline uint32_t EncodeScale(float x, uint32_t draw, bool stochastic, bool saturate) {
   const auto u = std::bit_cast<uint32_t>(x);
-  if (u == 0 || u >= kFloatInfinity) return BitsOf(NumberFormat::kE8M0).nan;  // negatives too
-  if (u <= kScaleLowest) return 0;
   // The way from one power of two to the next, in 2^-23.
   const bool subnormal = u < 0x800000;
-  const uint32_t way = subnormal ? (u - kScaleLowest) * 2 : u & 0x7fffff;
+  const uint32_t above_lowest = u > kScaleLowest ? u - kScaleLowest : 0;
+  const uint32_t way = subnormal ? above_lowest * 2 : u & 0x7fffff;
   const uint32_t up = stochastic ? ((way >> 7) + draw) >> 16 : way >> 22;
   const uint32_t code = (subnormal ? 0 : u >> 23) + up;
-  return code == 255 && saturate ? 254 : code;
+  const uint32_t nan = BitsOf(NumberFormat::kE8M0).nan, largest = saturate ? nan - 1 : nan;
+  // Negative numbers too: their bits are above those of infinity.
+  return u == 0 || u >= kFloatInfinity ? nan : std::min(code, largest);
 }
 
 inline float DecodeScale(uint32_t code) {
@@ -51,9 +54,14 @@ void Dispatch(NumberFormat format, const F& f) {
 template <NumberFormat kFormat, class To, class Element>
 void Map(const float* from, To* to, int64_t n, const CastOptions& options, const Element& element) {
   if (options.random != nullptr) {
-    ForEachStochastic(*options.random, options.first_index, n, [&](int64_t i, uint32_t draw) {
-      to[i] = element.template operator()<kFormat, true>(from[i], draw);
-    });
+    ForEachStochasticRun(*options.random, options.first_index, n,
+                         [&](int64_t begin, int64_t count, const uint32_t* draws) {
+                           const float* x = from + begin;
+                           To* y = to + begin;
+                           for (int64_t i = 0; i < count; ++i) {
+                             y[i] = element.template operator()<kFormat, true>(x[i], draws[i]);
+                           }
+                         });
     return;
   }
   for (int64_t i = 0; i < n; ++i) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fault.h"
@@ -28,7 +29,7 @@ struct Mutation {
   std::string caught_by;                    // among others
   bool fast_only = false;                   // invariant mode refuses the layout
   std::vector<std::string> overrides = {};  // of the config
-  // Muon's weights are compared in invariant mode only (train/verify.h).
+  // Muon's weights, and recipes that round: the bounds of fast mode (train/verify.h) are wide there.
   bool invariant_only = false;
 };
 
@@ -36,6 +37,9 @@ struct Mutation {
 const std::vector<std::string> kGroupLimit = {
     "--optim.kind=sgd", "--optim.groups=[{pattern: '*.down', clip_norm: 0.01}]"};
 const std::vector<std::string> kMuon = {"--optim.kind=muon"};
+const std::vector<std::string> kBf16 = {"--precision.recipe=bf16"};
+const std::vector<std::string> kFp8Block = {"--precision.recipe=fp8-block"};
+const std::vector<std::string> kMxfp8 = {"--precision.recipe=mxfp8"};
 const std::vector<std::string> kRamp = {"--train.length_ramp.start_length=32",
                                         "--train.length_ramp.steps=4"};
 
@@ -87,6 +91,9 @@ const std::vector<Mutation>& Mutations() {
       {Fault::kMatrixLacksSlice, "tensor=2", kWeights, false, kMuon, true},
       {Fault::kMatrixHasNoOwner, "data=2,shard=2", kWeights, false, kMuon, true},
       {Fault::kMomentumOfNeighbour, "data=2,shard=2", kWeights, false, kMuon, true},
+      {Fault::kBlocksFromOwnElement, "tensor=2", kGradients, false, kMxfp8, true},
+      {Fault::kSquaresFromOwnRow, "tensor=2", kGradients, false, kFp8Block, true},
+      {Fault::kHeadPartNotRounded, "tensor=2", kLoss, false, kBf16, true},
   };
   return mutations;
 }
