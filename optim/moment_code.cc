@@ -104,7 +104,11 @@ float ScaleOf(const float* x, int64_t n, float floor) {
 
 void StoreBytes(uint8_t* to, const Ints& codes, int64_t n) {
   const Bytes bytes = __builtin_convertvector(codes, Bytes);
-  std::memcpy(to, &bytes, static_cast<size_t>(std::min<int64_t>(n, kLanes)));
+  if (n >= kLanes) {
+    std::memcpy(to, &bytes, sizeof(bytes));
+  } else {
+    std::memcpy(to, &bytes, static_cast<size_t>(n));
+  }
 }
 
 // `bits`: of every element.
