@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
-#include <limits>
+#include <cstring>
+#include <iterator>
 
 #include "base/check.h"
+#include "ops/simd.h"
 #include "optim/run_grid.h"
 #include "tensor/stochastic.h"
 
@@ -14,22 +15,25 @@ namespace choir {
 namespace {
 
 constexpr float kSignedFloor = 0x1p-100f, kRootFloor = 0x1p-47f;
-constexpr uint32_t kHalf = 1 << 15;  // the bits of rounding to nearest
+constexpr float kHalf = 0x1p15f;  // the bits of rounding to nearest
+
+using Floats = Vec<float>;
+using Ints = VecType<int32_t>::Type;
+typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
 
 struct CodeMap {
-  explicit CodeMap(int largest) : largest(largest) {
+  explicit CodeMap(int largest)
+      : largest(static_cast<float>(largest)),
+        per_octave(static_cast<float>((largest - 1) / kCodeOctaves)),
+        gap(static_cast<float>(std::exp2(kCodeOctaves / (largest - 1)) - 1)) {
     for (int c = 1; c <= largest; ++c) {
       value[static_cast<size_t>(c)] =
           static_cast<float>(std::exp2(-kCodeOctaves * (largest - c) / (largest - 1)));
     }
-    value[static_cast<size_t>(largest) + 1] = std::numeric_limits<float>::infinity();
-    for (size_t c = 0; c < static_cast<size_t>(largest); ++c) {
-      steps_per_gap[c] = 0x1p16f / (value[c + 1] - value[c]);
-    }
   }
-  int largest;
-  std::array<float, 257> value{};          // the last stands for "beyond"
-  std::array<float, 256> steps_per_gap{};  // 2^16 over the distance to the next value
+  float largest, per_octave;
+  float gap;  // T(c + 1) / T(c) - 1
+  std::array<float, 256> value{};
 };
 
 const CodeMap& SignedMap() {
@@ -41,101 +45,138 @@ const CodeMap& RootMap() {
   return map;
 }
 
-// log2 of a positive normal number, within 0.01.
-inline float RoughLog2(float y) {
-  const auto bits = std::bit_cast<int32_t>(y);
-  const float mantissa = std::bit_cast<float>((bits & 0x7fffff) | 0x3f800000) - 1;
-  const auto exponent = static_cast<float>((bits >> 23) - 127);
-  return exponent + mantissa + 0.346f * mantissa * (1 - mantissa);
+template <class To, class From>
+To Bits(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
 }
 
-// The code of y >= 0, at most 1, rounded up when its way to the next code has gone further than
-// `bits` of 2^16.
-inline int Code(const CodeMap& map, float y, uint32_t bits) {
-  const auto per_octave = static_cast<float>((map.largest - 1) / kCodeOctaves);
-  // Off by one at most: the guess is within 0.01 * 16 codes.
-  const float guess = static_cast<float>(map.largest) + RoughLog2(y) * per_octave;
-  int c = static_cast<int>(std::clamp(guess, 0.0f, static_cast<float>(map.largest)));
-  c += map.value[static_cast<size_t>(c) + 1] <= y ? 1 : 0;
-  c -= map.value[static_cast<size_t>(c)] > y ? 1 : 0;
-  const auto i = static_cast<size_t>(c);
-  const float gone = (y - map.value[i]) * map.steps_per_gap[i];
-  return c + (gone > static_cast<float>(bits) ? 1 : 0);
+// log2 of positive normal numbers: their exponent, and of the rest m in [0.7, 1.4] the series of
+// 2 artanh((m - 1) / (m + 1)), within 2^-22.
+Floats Log2(const Floats& y) {
+  const Ints bits = Bits<Ints>(y) - 0x3f3504f3;  // of the root of a half
+  const Ints exponent = bits >> 23;
+  const Floats m = Bits<Floats>((bits & 0x7fffff) + 0x3f3504f3);
+  const Floats s = (m - 1.0f) / (m + 1.0f), q = s * s;
+  const Floats series = 1.0f + q * (1 / 3.0f + q * (1 / 5.0f + q * (1 / 7.0f)));
+  return __builtin_convertvector(exponent, Floats) + 2.88539008f * s * series;
 }
 
-inline uint8_t SignedCode(const CodeMap& map, float x, float scale, uint32_t bits) {
-  const int c = Code(map, std::abs(x) / scale, bits);
-  return static_cast<uint8_t>(c | (x < 0 && c > 0 ? 0x80 : 0));
+// Codes of numbers y of [0, 1], rounded up where their way to the next code has gone further than
+// `bits` of 2^16. Between codes c and c + 1, at c + r on the logarithmic scale, the share of the
+// way is (2^(r / per_octave) - 1) / gap; below code 1 it is y / T(1).
+Ints Codes(const CodeMap& map, const Floats& y, const Floats& bits) {
+  const Floats at = map.largest + Log2(y) * map.per_octave;
+  const Floats clamped = Min<float>(Splat(map.largest), Max<float>(Splat(1.0f), at));
+  const Ints code = __builtin_convertvector(clamped, Ints);  // towards zero
+  const Floats rest = clamped - __builtin_convertvector(code, Floats);
+  const Floats u = rest * (0.69314718f / map.per_octave);
+  const Floats beyond = u * (1.0f + u * (1 / 2.0f + u * (1 / 6.0f + u * (1 / 24.0f))));
+  const Floats gone = 0x1p16f / map.gap * beyond;
+  const Floats of_first = y * (0x1p16f / map.value[1]);
+  const Ints none{}, one = none + 1;
+  const Ints low = of_first > bits ? one : none;
+  const Ints high = code + (gone > bits ? one : none);
+  return y < map.value[1] ? low : high;
 }
 
-inline uint8_t RootCode(const CodeMap& map, float root, float scale, uint32_t bits) {
-  const int c = Code(map, root / scale, bits);
-  return static_cast<uint8_t>(c == 0 && root > 0 ? 1 : c);
+Floats Magnitude(const Floats& x) { return Max<float>(x, -x); }
+
+Floats Sqrt(Floats x) {
+  for (int i = 0; i < kLanes; ++i) x[i] = std::sqrt(x[i]);
+  return x;
 }
 
 float LargestMagnitude(const float* x, int64_t n) {
-  float largest = 0;
-  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(x[i]));
-  return largest;
+  Floats largest{};
+  ForEachVec<float>(
+      n, [&](int64_t, auto load, auto) { largest = Max<float>(largest, Magnitude(load(x))); });
+  return MaxLanes<float>(largest);
 }
 
-// The scale of a block of zeros is zero; its codes are then the map's for 0 / floor.
+// The scale of a block of zeros is zero.
 float ScaleOf(const float* x, int64_t n, float floor) {
   const float largest = LargestMagnitude(x, n);
   return largest > 0 ? std::max(largest, floor) : 0;
 }
 
-// Calls code(i, bits) for every element, as ForEachStochastic does.
-template <class ForEach>
-void EncodeSignedWith(const float* x, int64_t n, const CodedBlock& to, const ForEach& for_each) {
+void StoreBytes(uint8_t* to, const Ints& codes, int64_t n) {
+  const Bytes bytes = __builtin_convertvector(codes, Bytes);
+  if (n >= kLanes) {
+    std::memcpy(to, &bytes, sizeof(bytes));
+  } else {
+    std::memcpy(to, &bytes, static_cast<size_t>(n));
+  }
+}
+
+// `bits`: of every element.
+void EncodeSignedWith(const float* x, int64_t n, const CodedBlock& to, const float* bits) {
   const CodeMap& map = SignedMap();
   *to.scale = ScaleOf(x, n, kSignedFloor);
   const float scale = std::max(*to.scale, kSignedFloor);
-  for_each([&](int64_t i, uint32_t bits) { to.codes[i] = SignedCode(map, x[i], scale, bits); });
+  ForEachVec<float>(n, [&](int64_t i, auto load, auto) {
+    const Floats value = load(x);
+    const Ints codes = Codes(map, Magnitude(value) / scale, load(bits)), none{};
+    const Ints sign = value < Floats{} && codes > none ? none + 0x80 : none;
+    StoreBytes(to.codes + i, codes | sign, n - i);
+  });
 }
 
-template <class ForEach>
-void EncodeRootsWith(const float* squares, int64_t n, const CodedBlock& to,
-                     const ForEach& for_each) {
+void EncodeRootsWith(const float* squares, int64_t n, const CodedBlock& to, const float* bits) {
   CHECK(n <= kMomentBlock);
-  float roots[kMomentBlock];
-  for (int64_t i = 0; i < n; ++i) roots[i] = std::sqrt(squares[i]);
+  alignas(64) float roots[kMomentBlock];
+  ForEachVec<float>(n, [&](int64_t, auto load, auto store) { store(roots, Sqrt(load(squares))); });
   const CodeMap& map = RootMap();
   *to.scale = ScaleOf(roots, n, kRootFloor);
   const float scale = std::max(*to.scale, kRootFloor);
-  for_each([&](int64_t i, uint32_t bits) { to.codes[i] = RootCode(map, roots[i], scale, bits); });
+  ForEachVec<float>(n, [&](int64_t i, auto load, auto) {
+    const Floats root = load(roots);
+    const Ints codes = Codes(map, root / scale, load(bits)), none{};
+    const Ints kept = root > Floats{} && codes == none ? none + 1 : codes;
+    StoreBytes(to.codes + i, kept, n - i);
+  });
 }
 
-auto Nearest(int64_t n) {
-  return [n](const auto& code) {
-    for (int64_t i = 0; i < n; ++i) code(i, kHalf);
-  };
+struct BlockBits {
+  alignas(64) float values[kMomentBlock];
+};
+
+BlockBits Nearest() {
+  BlockBits bits;
+  std::fill(std::begin(bits.values), std::end(bits.values), kHalf);
+  return bits;
 }
 
-auto Stochastic(int64_t n, const CounterRandom& random, uint64_t first_index) {
-  return [n, &random, first_index](const auto& code) {
-    ForEachStochastic(random, first_index, n, code);
-  };
+BlockBits Stochastic(int64_t n, const CounterRandom& random, uint64_t first_index) {
+  CHECK(n <= kMomentBlock);
+  BlockBits bits;
+  ForEachStochastic(random, first_index, n, [&bits](int64_t i, uint32_t drawn) {
+    bits.values[i] = static_cast<float>(drawn);
+  });
+  return bits;
 }
 
 }  // namespace
 
 void EncodeSigned(const float* x, int64_t n, const CodedBlock& to, const CounterRandom& random,
                   uint64_t first_index) {
-  EncodeSignedWith(x, n, to, Stochastic(n, random, first_index));
+  EncodeSignedWith(x, n, to, Stochastic(n, random, first_index).values);
 }
 
 void EncodeRoots(const float* squares, int64_t n, const CodedBlock& to, const CounterRandom& random,
                  uint64_t first_index) {
-  EncodeRootsWith(squares, n, to, Stochastic(n, random, first_index));
+  EncodeRootsWith(squares, n, to, Stochastic(n, random, first_index).values);
 }
 
 void EncodeSignedNearest(const float* x, int64_t n, const CodedBlock& to) {
-  EncodeSignedWith(x, n, to, Nearest(n));
+  CHECK(n <= kMomentBlock);
+  EncodeSignedWith(x, n, to, Nearest().values);
 }
 
 void EncodeRootsNearest(const float* squares, int64_t n, const CodedBlock& to) {
-  EncodeRootsWith(squares, n, to, Nearest(n));
+  EncodeRootsWith(squares, n, to, Nearest().values);
 }
 
 void DecodeSigned(const CodedBlock& from, int64_t n, float* x) {

@@ -34,9 +34,9 @@ struct CodedBlock {
   float* scale;
 };
 
-// Stores n numbers; each takes one of its two neighbours on the map, up with the probability that
-// makes the mean exact (to 2^-16 of their distance), element i with bits first_index + i of
-// `random`.
+// Stores n numbers, at most kMomentBlock (optim/run_grid.h). Each takes one of its two neighbours
+// on the map, up with the probability that makes the mean exact (to 2^-14 of their distance);
+// element i draws bits first_index + i of `random`.
 void EncodeSigned(const float* x, int64_t n, const CodedBlock& to, const CounterRandom& random,
                   uint64_t first_index);
 void EncodeRoots(const float* squares, int64_t n, const CodedBlock& to, const CounterRandom& random,
