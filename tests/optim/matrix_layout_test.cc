@@ -71,7 +71,10 @@ std::vector<Tensor> OneRank(const Setting& setting, const std::vector<Case>& mod
     list.push_back(&parameters.back());
   }
   auto targets = WholeTargets(list, setting.precision);
-  for (size_t i = 0; i < targets.size(); ++i) targets[i].matrices = model[i].matrices;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    targets[i].placement = model[i].placement;  // which blocks of 8-bit moments depend on
+    targets[i].matrices = model[i].matrices;
+  }
   Optimizer optimizer(setting.config, targets);
   for (int64_t step = 1; step <= kSteps; ++step) {
     for (const Parameter& p : parameters) DrawGradient(p, step);
@@ -111,7 +114,11 @@ Held MakeHeld(const Case& c, const ShardCut& cut, const Place& place, DType stor
 void CompareRank(const Setting& setting, const std::vector<Case>& model,
                  const std::vector<Tensor>& want, const Place& place) {
   std::vector<PlannedParameter> planned;
-  for (const Case& c : model) planned.push_back({c.name, c.placement, &c.matrices, 0});
+  for (const Case& c : model) {
+    planned.push_back({c.name, c.placement, &c.matrices, 0});
+    // As blocks of 8-bit moments need it where the rule is element-wise.
+    planned.back().placement.cut = ShardCut::Rows(c.placement.shape.rank() - 1);
+  }
   const MatrixPlan plan = PlanMatrices(setting.config, planned, place.mesh());
   std::deque<Held> all;
   std::vector<OptimTarget> targets;
