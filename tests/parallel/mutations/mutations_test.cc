@@ -29,7 +29,8 @@ struct Mutation {
   std::string caught_by;                    // among others
   bool fast_only = false;                   // invariant mode refuses the layout
   std::vector<std::string> overrides = {};  // of the config
-  // Muon's weights, and recipes that round: the bounds of fast mode (train/verify.h) are wide there.
+  // Muon's weights, and recipes that round: the bounds of fast mode (train/verify.h) are wide
+  // there.
   bool invariant_only = false;
 };
 
