@@ -45,6 +45,14 @@ void WeightAverage::Wait() {
   if (running_.valid()) running_.get();
 }
 
+int64_t WeightAverage::bytes() const {
+  int64_t bytes = 0;
+  for (const auto* tensors : {&averages_, &values_}) {
+    for (const Tensor& t : *tensors) bytes += t.bytes();
+  }
+  return bytes;
+}
+
 Tensor WeightAverage::Average(size_t i) {
   Wait();
   return averages_[i];

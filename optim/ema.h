@@ -33,6 +33,7 @@ class WeightAverage {
   // Of tensor i: a view, zero before the first update. Waits.
   Tensor Average(size_t i);
   void Write(size_t i, const Tensor& average);
+  int64_t bytes() const;
   // Updates that counted.
   int64_t updates() const { return updates_; }
   void set_updates(int64_t updates) { updates_ = updates; }

@@ -91,6 +91,8 @@ class Trainer {
   const ValidationSet& validation() const { return *validation_; }
   GradientSum& gradients() { return *gradients_; }
   const Optimizer& optimizer() const { return optimizer_; }
+  // Of the weights; null: none is kept.
+  const WeightAverage* average() const { return average_.get(); }
 
   // A tensor of the training state: on every rank its part, with what the whole of it is.
   struct StateTensor {

@@ -18,6 +18,7 @@
 #include "train/model_precision.h"
 #include "train/progress.h"
 #include "train/run_directory.h"
+#include "train/state_bytes.h"
 #include "train/step_metrics.h"
 #include "train/stop_signal.h"
 #include "train/trainer.h"
@@ -219,7 +220,8 @@ void TrainingRun::PrintStart() const {
     std::printf("%s", Describe(trainer_->matrix_plan()).c_str());
   }
   if (world_ != nullptr) std::printf("%s\n", Describe(trainer_->layout()).c_str());
-  std::printf("%s\n", DescribePrecision(config).c_str());
+  std::printf("%s\n%s\n", DescribePrecision(config).c_str(),
+              Describe(MeasureState(*trainer_)).c_str());
   if (trainer_->step() > 0)
     std::printf("resumed after step %lld\n", static_cast<long long>(trainer_->step()));
   std::fflush(stdout);
