@@ -23,7 +23,7 @@ function(choir_library name)
 endfunction()
 
 # choir_test(FOLDER [ROOMS folders...] [DEPS targets...]): one program of every *.cc in the current
-# folder and the named ones inside it.
+# folder and the named ones inside it, and, with CUDA, of every *.cu in the current one.
 function(choir_test name)
   cmake_parse_arguments(ARG "" "" "ROOMS;DEPS" ${ARGN})
   set(patterns *.cc)
@@ -35,7 +35,14 @@ function(choir_test name)
   if(NOT sources)
     return()
   endif()
+  if(CHOIR_CUDA)
+    file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
+    list(APPEND sources ${cuda_sources})
+  endif()
   add_executable(${name}_test ${sources})
+  if(cuda_sources)
+    target_link_libraries(${name}_test PRIVATE CUDA::cudart CUDA::cublas)
+  endif()
   target_link_libraries(${name}_test
     PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
   target_compile_definitions(${name}_test
