@@ -87,7 +87,7 @@ const std::vector<Mutation>& Mutations() {
       {Fault::kSquaresFromOwnRow, "tensor=2", kGradients, false, OptimKind::kAdamW,
        PrecisionRecipe::kFp8Block},
       {Fault::kHeadPartNotRounded, "tensor=2", kLoss, false, OptimKind::kAdamW,
-       PrecisionRecipe::kBf16},
+       PrecisionRecipe::kFp16},  // its weights are F32
   };
   return mutations;
 }
