@@ -139,6 +139,39 @@ TEST_P(LowOp, SavesNothingMore) {
   EXPECT_EQ(kept[0], kept[1]);
 }
 
+// Peak bytes of a step of a Linear or, with experts, a GroupedLinear.
+int64_t PeakOn(Device device, const MatmulPrecision& precision, int64_t experts) {
+  MemoryLedger ledger;
+  const ScopedLedger scope(device, ledger);
+  const TensorOptions options{DType::kF32, device};
+  const bool grouped = experts > 0;
+  const Shape shape = grouped ? Shape{experts, kOut, kIn} : Shape{kOut, kIn};
+  Parameter w;
+  w.value = Tensor::Zeros(shape, options);
+  w.grad = Tensor::Zeros(shape, options);
+  w.matmul = precision;
+  Tensor offsets = Tensor::Zeros({experts + 1}, {DType::kI32, device});
+  if (device == Device::kCpu) {
+    for (int64_t e = 0; e <= experts; ++e) {
+      offsets.data<int32_t>()[e] = static_cast<int32_t>(PieceBegin(kTokens, experts + 1, e + 1));
+    }
+    offsets.data<int32_t>()[0] = 0;
+  }
+  Tape tape;
+  Var x = tape.Input(Tensor::Zeros({kTokens, kIn}, options), true);
+  Var y = grouped ? GroupedLinear(tape, x, w, offsets) : Linear(tape, x, w);
+  tape.RunBackward(y, Tensor::Zeros({kTokens, kOut}, options));
+  return ledger.PeakTotal();
+}
+
+TEST_P(LowOp, PlansAreExact) {
+  for (const int64_t experts : {0, 3}) {
+    const int64_t peak = PeakOn(Device::kCpu, GetParam().precision, experts);
+    EXPECT_EQ(PeakOn(Device::kMeta, GetParam().precision, experts), peak) << experts;
+    EXPECT_GT(peak, PeakOn(Device::kCpu, {}, experts)) << "no workspace";
+  }
+}
+
 // --- the head --------------------------------------------------------------------------------
 
 constexpr int64_t kRows = 60, kWidth = 40, kVocabulary = 130;

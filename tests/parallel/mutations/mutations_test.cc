@@ -38,7 +38,7 @@ struct Mutation {
 const std::vector<std::string> kGroupLimit = {
     "--optim.kind=sgd", "--optim.groups=[{pattern: '*.down', clip_norm: 0.01}]"};
 const std::vector<std::string> kMuon = {"--optim.kind=muon"};
-const std::vector<std::string> kBf16 = {"--precision.recipe=bf16"};
+const std::vector<std::string> kFp16 = {"--precision.recipe=fp16"};
 const std::vector<std::string> kFp8Block = {"--precision.recipe=fp8-block"};
 const std::vector<std::string> kMxfp8 = {"--precision.recipe=mxfp8"};
 const std::vector<std::string> kRamp = {"--train.length_ramp.start_length=32",
@@ -94,7 +94,7 @@ const std::vector<Mutation>& Mutations() {
       {Fault::kMomentumOfNeighbour, "data=2,shard=2", kWeights, false, kMuon, true},
       {Fault::kBlocksFromOwnElement, "tensor=2", kGradients, false, kMxfp8, true},
       {Fault::kSquaresFromOwnRow, "tensor=2", kGradients, false, kFp8Block, true},
-      {Fault::kHeadPartNotRounded, "tensor=2", kLoss, false, kBf16, true},
+      {Fault::kHeadPartNotRounded, "tensor=2", kLoss, false, kFp16, true},  // its weights are F32
   };
   return mutations;
 }
