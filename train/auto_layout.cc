@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "model/transformer.h"
+#include "optim/optimizer.h"
 #include "train/agreement.h"
 #include "train/layout.h"
 #include "train/meta_input.h"
@@ -73,8 +74,10 @@ MemoryNeeds NeedsOf(const RunConfig& config) {
   MemoryLedger ledger;
   const ScopedLedger scoped(Device::kMeta, ledger);
   Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
-  // Weights and gradients; AdamW's two moments.
-  MemoryNeeds needs{.parameter_bytes = 8, .optimizer_bytes = 8};
+  // Weights and gradients; state of the optimizer, average and its copy of the weights.
+  MemoryNeeds needs{.parameter_bytes = 8,
+                    .optimizer_bytes = StateBytesPerParameter({}, config.optim.kind) +
+                                       (config.optim.ema.decay ? 8 : 0)};
   for (const auto& entry : model.parameters()) {
     const int64_t n = entry.parameter->shape().NumElements();
     (entry.placement.OfExperts() ? needs.expert_parameters : needs.dense_parameters) += n;

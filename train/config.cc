@@ -1,6 +1,7 @@
 #include "train/config.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/pattern.h"
 #include "base/strings.h"
@@ -89,6 +90,18 @@ bool IsHonoured(const std::string& key) {
                      [&](const char* pattern) { return MatchesPattern(key, pattern); });
 }
 
+// Which group's rule each parameter has: groups count up to the last that names a rule.
+std::vector<std::pair<std::string, std::optional<OptimKind>>> RulesOf(const OptimConfig& config) {
+  std::vector<std::pair<std::string, std::optional<OptimKind>>> rules;
+  size_t count = 0;
+  for (const ParameterGroupConfig& group : config.groups) {
+    rules.push_back({group.pattern, group.kind});
+    if (group.kind) count = rules.size();
+  }
+  rules.resize(count);
+  return rules;
+}
+
 }  // namespace
 
 ResumeChanges CompareForResume(const RunConfig& saved, const RunConfig& wanted) {
@@ -98,8 +111,9 @@ ResumeChanges CompareForResume(const RunConfig& saved, const RunConfig& wanted) 
   // A rule, and an average, have a state that only exists when they were on.
   const bool average_toggled =
       saved.optim.ema.decay.has_value() != wanted.optim.ema.decay.has_value();
-  const auto changes_state = [average_toggled](const std::string& key) {
-    return key == "optim.kind" || (key.starts_with("optim.groups") && key.ends_with("kind")) ||
+  const bool rules_changed = RulesOf(saved.optim) != RulesOf(wanted.optim);
+  const auto changes_state = [&](const std::string& key) {
+    return key == "optim.kind" || (rules_changed && key.starts_with("optim.groups")) ||
            (average_toggled && key == "optim.ema.decay");
   };
   // So has balancing by bias.

@@ -69,6 +69,34 @@ TEST(CompareForResumeTest, BalancingBias) {
 }
 
 // Layouts may change, but which choices are dropped is what is trained.
+// Each rule has a state of its own.
+TEST(CompareForResumeTest, RulesOfTheOptimizerStay) {
+  RunConfig saved, wanted;
+  saved.optim.groups = {{.pattern = "head"}};
+  wanted.optim.groups = {{.pattern = "head", .lr_scale = 0.5}};
+  EXPECT_TRUE(CompareForResume(saved, wanted).refused.empty());
+  wanted.optim.groups[0].kind = OptimKind::kLion;
+  EXPECT_FALSE(CompareForResume(saved, wanted).refused.empty());
+  EXPECT_FALSE(CompareForResume(wanted, saved).refused.empty());
+  // One more group before it takes parameters from it.
+  saved = wanted;
+  wanted.optim.groups.insert(wanted.optim.groups.begin(), {.pattern = "he*"});
+  EXPECT_FALSE(CompareForResume(saved, wanted).refused.empty());
+  // One behind it does not.
+  wanted = saved;
+  wanted.optim.groups.push_back({.pattern = "*norm", .lr_scale = 2});
+  EXPECT_TRUE(CompareForResume(saved, wanted).refused.empty());
+}
+
+TEST(CompareForResumeTest, AnAverageNeitherBeginsNorEnds) {
+  RunConfig saved, wanted;
+  wanted.optim.ema.decay = 0.9;
+  EXPECT_EQ(Keys(CompareForResume(saved, wanted).refused), Strings{"optim.ema.decay"});
+  EXPECT_EQ(Keys(CompareForResume(wanted, saved).refused), Strings{"optim.ema.decay"});
+  saved.optim.ema.decay = 0.99;
+  EXPECT_TRUE(CompareForResume(saved, wanted).refused.empty());
+}
+
 TEST(CompareForResumeTest, CapacityIsNoMatterOfLayout) {
   RunConfig saved, wanted;
   wanted.parallel.tensor = 2;
