@@ -4,8 +4,9 @@
 //   muon_bench [--steps N] [--threads N]
 //
 // The rules take turns step by step on the same gradients, so that a noisy machine troubles all
-// alike; medians are printed. Muon's share of a step falls with the microbatches that a step adds
-// up: it is given for one, 8 and 32 of 4096 tokens. Exit status: 0, 2 for wrong arguments.
+// alike; medians are printed. "of SGEMM" counts every product as a general one, though two of
+// three are symmetric and cheaper. Muon's share of a step falls with the microbatches that a step
+// adds up: it is given for one, 8 and 32 of 4096 tokens. Exit status: 0, 2 for wrong arguments.
 #include <algorithm>
 #include <cstdio>
 #include <memory>

@@ -8,7 +8,8 @@
 
 #include "ops/gemm.h"
 #include "ops/parallel_for.h"
-#include "tensor/float16.h"
+#include "ops/syrk.h"
+#include "tensor/cast.h"
 
 namespace choir {
 namespace {
@@ -16,10 +17,14 @@ namespace {
 // A matrix whose products cost less goes to one thread. Fixed: the two ways may differ in bits.
 constexpr double kLargeProduct = 2.0 * 512 * 512 * 512;
 
-template <class T>
-void RoundToBf16(const T* from, T* to, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    to[i] = static_cast<T>(ToFloat(ToBFloat16(static_cast<float>(from[i]))));
+// `to` may be `from`.
+void RoundToBf16(const float* from, float* to, int64_t n) {
+  constexpr int64_t kBlock = 1024;
+  BFloat16 codes[kBlock];
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t count = std::min(kBlock, n - i);
+    RoundToBFloat16(from + i, codes, count);
+    ToFloats(codes, to + i, count);
   }
 }
 
@@ -64,47 +69,40 @@ class Iteration {
  private:
   // As an operand: rounded into `buffer` if asked for.
   const T* Operand(const T* values, T* buffer, int64_t count) const {
-    if (!bf16_) return values;
-    if (parallel_) {
+    if constexpr (std::is_same_v<T, float>) {
+      if (!bf16_) return values;
+      if (!parallel_) {
+        RoundToBf16(values, buffer, count);
+        return buffer;
+      }
       ParallelRanges(count, kElementGrain, [&](int64_t begin, int64_t end) {
         RoundToBf16(values + begin, buffer + begin, end - begin);
       });
-    } else {
-      RoundToBf16(values, buffer, count);
+      return buffer;
     }
-    return buffer;
+    return values;
   }
 
   void Multiply(const GemmArgs<T>& args) const { parallel_ ? GemmParallel(args) : Gemm(args); }
+  // Both X X^T and A A, A being symmetric.
+  void Square(const SyrkArgs<T>& args) const { parallel_ ? SyrkParallel(args) : Syrk(args); }
 
   // A = X X^T, B = b A + c A A, X = a X + B X.
   void Apply(const NewtonSchulzStep& step) {
     const auto [a, b, c] = step;
     T *square = square_.get(), *mixed = mixed_.get();
     const T* x = Operand(x_, rounded_.get(), n_ * m_);
-    Multiply({.transpose_b = Transpose::kYes,
-              .m = n_,
-              .n = n_,
-              .k = m_,
-              .a = x,
-              .lda = m_,
-              .b = x,
-              .ldb = m_,
-              .c = square,
-              .ldc = n_});
+    Square({.n = n_, .k = m_, .a = x, .lda = m_, .c = square, .ldc = n_});
     std::copy_n(square, n_ * n_, mixed);
     const T* factor = Operand(square, square, n_ * n_);
-    Multiply({.m = n_,
-              .n = n_,
-              .k = n_,
-              .alpha = static_cast<T>(c),
-              .a = factor,
-              .lda = n_,
-              .b = factor,
-              .ldb = n_,
-              .beta = static_cast<T>(b),
-              .c = mixed,
-              .ldc = n_});
+    Square({.n = n_,
+            .k = n_,
+            .alpha = static_cast<T>(c),
+            .a = factor,
+            .lda = n_,
+            .beta = static_cast<T>(b),
+            .c = mixed,
+            .ldc = n_});
     std::copy_n(x_, n_ * m_, next_.get());
     factor = Operand(mixed, mixed, n_ * n_);
     Multiply({.m = n_,

@@ -36,7 +36,8 @@ struct MatrixRef {
 template <class T>
 void Orthogonalize(std::span<const MatrixRef<T>> matrices, const NewtonSchulz& method);
 
-// Multiplications and additions of all steps for one matrix.
+// Multiplications and additions of all steps for one matrix, as general products; of the two that
+// are symmetric little more than half is done (ops/syrk.h).
 double NewtonSchulzFlops(int64_t rows, int64_t columns, int64_t steps);
 
 }  // namespace choir

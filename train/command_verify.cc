@@ -23,6 +23,7 @@ struct VerifyArguments {
 
 std::string Cell(const Deviation& d) {
   char text[64];
+  if (!d.compared) return "not compared";
   if (d.equal) return "bit-equal";
   std::snprintf(text, sizeof(text), "%.1e/%.1e", d.difference, d.bound);
   return text;

@@ -100,6 +100,7 @@ class References {
 bool SameBits(double a, double b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
 
 void CompareScalar(Deviation& deviation, const std::string& what, double got, double want) {
+  deviation.compared = true;
   if (SameBits(got, want)) return;
   const double difference = std::abs(got - want) / std::abs(want);
   deviation.equal = false;
@@ -113,6 +114,7 @@ void CompareScalar(Deviation& deviation, const std::string& what, double got, do
 template <class Allowed>
 void CompareTensor(Deviation& deviation, const std::string& what, const Tensor& got,
                    const Tensor& want, const Allowed& allowed) {
+  deviation.compared = true;
   if (std::memcmp(got.raw(), want.raw(), static_cast<size_t>(want.bytes())) == 0) return;
   deviation.equal = false;
   const float *a = got.data<float>(), *b = want.data<float>();

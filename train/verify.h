@@ -35,6 +35,7 @@ struct VerifyLayout {
 
 // How far one kind of number is off, at its worst.
 struct Deviation {
+  bool compared = false;  // with anything at all
   bool equal = true;      // all bits
   double difference = 0;  // largest, relative to the largest number of its tensor
   double bound = 0;
