@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""How a GPU's own FP8 products lie beside the sums that ops/block_gemm.h emulates. Needs torch and a
-GPU with FP8 (Ada, Hopper or later); prints a table, checks nothing.
+"""How a GPU's own FP8 products lie beside the sums that ops/block_gemm.h emulates. Needs torch and
+a GPU with FP8 (Ada, Hopper or later); prints a table, checks nothing.
 
 Operands are normal numbers in E4M3 with scales of 1 x 128 (a) and 128 x 128 (b), as in recipe
 fp8-block. Errors are relative to sum(|a| |b|) of the element, in units of 2^-24, against the exact
