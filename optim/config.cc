@@ -51,8 +51,9 @@ void MuonConfig::Check(ConfigErrors& errors) const {
 void OptimConfig::Check(ConfigErrors& errors) const {
   bool has_sgd = kind == OptimKind::kSgd;
   for (const ParameterGroupConfig& group : groups) has_sgd |= group.kind == OptimKind::kSgd;
-  if (nesterov && !has_sgd)
+  if (nesterov && !has_sgd) {
     errors.Conflict({"nesterov", "kind"}, "is only for sgd; muon has muon.nesterov");
+  }
 }
 
 }  // namespace choir

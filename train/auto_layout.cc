@@ -14,6 +14,7 @@
 #include "train/agreement.h"
 #include "train/layout.h"
 #include "train/meta_input.h"
+#include "train/model_precision.h"
 #include "train/recompute.h"
 
 namespace choir {
@@ -74,9 +75,12 @@ MemoryNeeds NeedsOf(const RunConfig& config) {
   MemoryLedger ledger;
   const ScopedLedger scoped(Device::kMeta, ledger);
   Transformer model(config.model, *config.model.vocab_size, {DType::kF32, Device::kMeta});
-  // Weights and gradients; state of the optimizer, average and its copy of the weights.
-  MemoryNeeds needs{.parameter_bytes = 8,
-                    .optimizer_bytes = StateBytesPerParameter({}, config.optim.kind) +
+  // Weights and gradients; state of the optimizer, average and its copy of the weights. As for a
+  // matrix of a block: nearly all parameters are in those.
+  const ParameterPrecision precision = PrecisionOf(config, "layers.0.ffn.down", {1, 1});
+  const TargetPrecision state{precision.master, precision.moments, precision.moments};
+  MemoryNeeds needs{.parameter_bytes = 4.0 + static_cast<double>(SizeOf(precision.storage)),
+                    .optimizer_bytes = StateBytesPerParameter(state, config.optim.kind) +
                                        (config.optim.ema.decay ? 8 : 0)};
   for (const auto& entry : model.parameters()) {
     const int64_t n = entry.parameter->shape().NumElements();

@@ -19,6 +19,12 @@ void RunConfig::Check(ConfigErrors& errors) const {
                     StrCat("must be at most data.batch_sequences, got ",
                            train.batch_ramp.start_sequences, " > ", data.batch_sequences));
   }
+  if (precision.moments == MomentFormat::kInt8 && optim.beta2 > 0.99 && !precision.force) {
+    errors.Conflict({"precision.moments", "optim.beta2"},
+                    StrCat("int8 is too noisy for optim.beta2 ", optim.beta2,
+                           " (above 0.99 the root of the second moment wanders by more than 18 %); "
+                           "use bf16; precision.force: true allows it"));
+  }
   if (train.steps > 0 && optim.schedule.warmup_steps > train.steps) {
     errors.Conflict({"optim.schedule.warmup_steps", "train.steps"},
                     StrCat("must be at most train.steps, got ", optim.schedule.warmup_steps, " > ",
