@@ -19,7 +19,7 @@
 //   sum(|a| d(b) + |b| d(a) + d(a) d(b)) + g sum((|a| + d(a)) (|b| + d(b))),
 //   g = 2^-24 (128 + n + log2(p) + 4) (1 + 2^-10):
 // the roundings of a chain of 128, of two scalings, of n blocks, of the tree and of the last
-// addition. Powers of two aside where scales are so small that products underflow.
+// addition. Underflow is left out: it takes scales whose product is below 2^-126.
 #pragma once
 
 #include <cstdint>

@@ -9,12 +9,13 @@
 // kMxfp8          E4M3 with one power of two for each strip of 32 along the summed dim (OCP MX 1.0,
 //                 section 6.3): scale = 2^(floor(log2(amax)) - 8), at least 2^-127; 1 where amax
 //                 is 0. The quotient is below 512: what rounds to more than 448 saturates there, an
-//                 error of up to an eighth of the element.
+//                 error of up to an eighth of the element. The scale is multiplied into the value
+//                 again, which is exact: a power of two commutes with every rounding of a product.
 // An infinity or NaN in a block makes all of it NaN, by its scale: nothing bad is rounded away.
 //
 // A block never crosses a bound of the pieces that ranks may split a dim by (ops/numerics.h):
 // blocks are counted from the first element of each piece, and the last block of a piece may be
-// short. So no layout changes a code.
+// short. So no layout whose ranks hold whole pieces changes a code.
 #pragma once
 
 #include <cstdint>

@@ -107,6 +107,20 @@ absl::Status CheckMeans(const RunConfig& config, int data_ranks) {
       "the same");
 }
 
+// Blocks of one scale end where one of kVirtualPieces does; ranks must not cut elsewhere.
+absl::Status CheckBlocks(const RunConfig& config, const Degrees& d) {
+  if (!UsesFp8(config.precision)) return absl::OkStatus();
+  for (const auto& [key, ranks] :
+       {std::pair("tensor", d.tensor), std::pair("expert_tensor", d.expert_tensor)}) {
+    if (kVirtualPieces % ranks == 0) continue;
+    return Refuse(StrCat("parallel.", key, ": ", ranks,
+                         " ranks would cut the blocks that share a "
+                         "scale in fp8 products, and change the numbers; it must divide ",
+                         kVirtualPieces, ", or set precision.matmul to bf16"));
+  }
+  return absl::OkStatus();
+}
+
 // Sums in one order need cuts that fall between the pieces of that order.
 absl::Status CheckInvariant(const RunConfig& config, const Degrees& d) {
   if (config.numerics != Numerics::kInvariant) return absl::OkStatus();
@@ -184,6 +198,7 @@ absl::StatusOr<RunLayout> PlanLayout(const RunConfig& config, int world, int nod
   layout.zero = ZeroStage(p, layout.degrees);
   ASSIGN_OR_RETURN(layout.exchange, PlanExchanges(config, layout.degrees, node_size));
   RETURN_IF_ERROR(CheckMeans(config, layout.DataRanks()));
+  RETURN_IF_ERROR(CheckBlocks(config, layout.degrees));
   RETURN_IF_ERROR(CheckInvariant(config, layout.degrees));
   RETURN_IF_ERROR(CheckRamp(config, layout));
   const int64_t microbatches = layout.Microbatches(config.data.batch_sequences);

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
+#include <vector>
 
 #include "ops/grad_tree.h"
 #include "parallel/comm/local_world.h"
@@ -75,6 +77,42 @@ TEST(PlanTokensThreadTest, TensorRanksShareTheTokensOfTheirContextRank) {
         }
         EXPECT_EQ(joined, Rows(plans[3 * c].here));
       }
+    }
+  }
+}
+
+// The pieces of all ranks, one after another, are the virtual pieces, cut where ranks are cut.
+TEST(PiecesOfThreadTest, AreTheVirtualPiecesOnEveryRank) {
+  constexpr int64_t kUnits = 37, kUnitSize = 6;
+  for (const Numerics numerics : {Numerics::kInvariant, Numerics::kFast}) {
+    for (const int ranks : {1, 2, 3, 5, 8, 16}) {
+      const bool whole_pieces = kVirtualPieces % ranks == 0;
+      if (numerics == Numerics::kInvariant && !whole_pieces) continue;
+      std::vector<std::vector<int64_t>> of_rank(static_cast<size_t>(ranks));
+      const absl::Status status = RunLocal(ranks, {}, [&](World& world) {
+        const Place place(Mesh({.tensor = ranks}), &world, numerics);
+        of_rank[static_cast<size_t>(world.rank())] =
+            *PiecesOf(place, Axis::kTensor, kUnits, kUnitSize);
+      });
+      ASSERT_TRUE(status.ok()) << status;
+      std::set<int64_t> expected, bounds;
+      for (int64_t i = 0; i <= kVirtualPieces; ++i) {
+        expected.insert(PieceBegin(kUnits, kVirtualPieces, i) * kUnitSize);
+      }
+      for (int64_t r = 0; r < ranks; ++r) {
+        const std::vector<int64_t>& own = of_rank[static_cast<size_t>(r)];
+        const int64_t begin = PieceBegin(kUnits, ranks, r) * kUnitSize;
+        const int64_t end = PieceBegin(kUnits, ranks, r + 1) * kUnitSize;
+        EXPECT_EQ(own.front(), 0);
+        EXPECT_EQ(own.back(), end - begin);
+        EXPECT_TRUE(std::is_sorted(own.begin(), own.end()));
+        if (whole_pieces) {
+          EXPECT_EQ(static_cast<int>(own.size()), kVirtualPieces / ranks + 1);
+        }
+        expected.insert(begin);
+        for (const int64_t bound : own) bounds.insert(begin + bound);
+      }
+      EXPECT_EQ(bounds, expected) << ranks << " ranks";
     }
   }
 }
