@@ -105,5 +105,23 @@ TEST(ParallelOfTest, CapacityIsTheConfigsUnlessGiven) {
   EXPECT_EQ(ParallelOf(*given, config).capacity_factor, 2);
 }
 
+TEST(PrecisionLayoutTest, RanksDoNotCutBlocksOfFp8) {
+  RunConfig config = MoeConfig("tensor=3");
+  EXPECT_TRUE(Plan(config).ok()) << Plan(config).status();
+  config.precision.recipe = PrecisionRecipe::kFp8Block;
+  EXPECT_THAT(std::string(Plan(config).status().message()),
+              HasSubstr("parallel.tensor: 3 ranks would cut the blocks"));
+  config.precision.matmul = MatmulFormat::kBF16;
+  EXPECT_TRUE(Plan(config).ok()) << Plan(config).status();
+}
+
+TEST(PrecisionLayoutTest, RoundedExchangesAreForFastNumerics) {
+  RunConfig config = MoeConfig("data=2", Numerics::kInvariant);
+  config.precision.wire = ValueFormat::kBf16;
+  EXPECT_THAT(std::string(Plan(config).status().message()), HasSubstr("precision.wire: "));
+  config.numerics = Numerics::kFast;
+  EXPECT_TRUE(Plan(config).ok()) << Plan(config).status();
+}
+
 }  // namespace
 }  // namespace choir
