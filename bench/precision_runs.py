@@ -2,7 +2,7 @@
 """How much loss each precision recipe costs: the same short run of real text in every recipe.
 
     bench/precision_runs.py [--config configs/moe-tiny.yaml] [--steps 300] [--seeds 6]
-                            [--out bench/results/precision_runs.txt]
+                            [--out FILE]
 
 Each recipe is trained at two learning rates:
   the config's own   Runs at it are chaotic: the same run in float32 from another seed ends percents

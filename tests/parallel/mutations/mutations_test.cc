@@ -199,7 +199,7 @@ TEST(MutationsTest, LayoutsPassWithoutFaults) {
       const auto verdicts = Verify(of_config, numerics, 2, Config(overrides));
       EXPECT_EQ(verdicts.size(), of_config.size());
       for (const LayoutVerdict& v : verdicts) {
-        EXPECT_TRUE(v.ok()) << v.layout.name << " by " << Joined(CaughtBy(v));
+        EXPECT_TRUE(v.ok()) << v.layout.name << " by " << Joined(CaughtBy(v)) << " " << v.status;
       }
     }
   }
