@@ -82,6 +82,27 @@ TEST(MpiRunTest, ContinuesOnAnotherLayout) {
   ExpectSameTraining(whole, cut);
 }
 
+// Masters, 8-bit moments and whole matrices, cut in another way by each layout.
+TEST(MpiRunTest, RoundedStateContinuesOnAnotherLayout) {
+  const std::string whole = FreshPath("whole"), cut = FreshPath("cut");
+  const auto rounded = [](const std::string& run, const Strings& more) {
+    Strings all = {"--precision.recipe=fp8-block", "--precision.moments=int8", "--optim.kind=muon"};
+    all.insert(all.end(), more.begin(), more.end());
+    return Invariant(run, all);
+  };
+  ASSERT_EQ(Choir(rounded(whole, {})).exit, 0);
+  const Strings first = {"--parallel.data=2", "--parallel.shard=2", "--parallel.zero=3",
+                         "--parallel.tensor=2"};
+  const ProcessResult started = Process(OnRanks(4, rounded(cut, first))).Wait();
+  ASSERT_EQ(started.exit, 0) << started.err;
+  std::filesystem::remove_all(cut + "/checkpoints/step-0000000008");
+  const Strings second = {"--parallel.pipeline=2", "--resume"};
+  const ProcessResult result = Process(OnRanks(2, rounded(cut, second))).Wait();
+  ASSERT_EQ(result.exit, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("resumed after step 4"));
+  ExpectSameTraining(whole, cut);
+}
+
 // From weights in shards to one rank, and back on other shards.
 TEST(MpiRunTest, ShardedWeightsContinueOnAnyLayout) {
   const std::string one = FreshPath("one"), sharded = FreshPath("sharded");
