@@ -33,6 +33,14 @@ double LoadRatio(const std::vector<int64_t>& tokens) {
          static_cast<double>(tokens.size()) / static_cast<double>(total);
 }
 
+// Of the part of the gradient that this rank alone has (its copies are sums that all ranks share).
+void Overflow(std::span<Shard> shards) {
+  const auto own = std::find_if(shards.begin(), shards.end(), [](const Shard& shard) {
+    return shard.counts && shard.grad.NumElements() > 0;
+  });
+  own->grad.data<float>()[0] = std::numeric_limits<float>::infinity();
+}
+
 }  // namespace
 
 absl::StatusOr<RunConfig> ResolveConfig(const RunConfig& config, int64_t tokenizer_vocab) {
@@ -233,9 +241,7 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
   StepReport report = Report(*batch, sums);
   report.loss_scale = loss_scale_.scale;
   report.data_wait_s = loader_->seconds_waited() - waited_before;
-  if (place_.rank() == 1 && Injected(Fault::kGradientOverflows)) {
-    gradients_->shards().back().grad.data<float>()[0] = std::numeric_limits<float>::infinity();
-  }
+  if (place_.rank() == 1 && Injected(Fault::kGradientOverflows)) Overflow(gradients_->shards());
   // The gradient of a tied head is in the embedding's.
   norms_ = ComputeGradNorms(place_, gradients_->shards(), model_.tied_head(), config_.optim);
   norms_.Scale(1 / loss_scale_.scale);

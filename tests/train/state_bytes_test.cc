@@ -16,21 +16,28 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Rows of 128 and 256: whole blocks of 8-bit moments.
+// Whole blocks of 8-bit moments: rows of 128, and of 8 pieces of 128 where ranks may split them.
 RunConfig Config(const std::vector<std::string>& more) {
   std::vector<std::string> overrides = {"--run.dir=" + FreshPath("bytes"),
                                         "--data.path=" + TinyData(),
                                         "--train.microbatch_sequences=1",
+                                        "--model.layers=2",
                                         "--model.hidden=128",
                                         "--model.heads=4",
-                                        "--model.kv_heads=2",
-                                        "--model.ffn=256",
-                                        "--model.moe.width=128",
+                                        "--model.kv_heads=1",
+                                        "--model.ffn=1024",
+                                        "--model.moe.experts=2",
+                                        "--model.moe.top_k=1",
+                                        "--model.moe.width=1024",
                                         "--model.moe.shared_experts=1"};
   overrides.insert(overrides.end(), more.begin(), more.end());
   auto config = LoadConfigFile<RunConfig>(ConfigPath("moe-tiny"), overrides);
   EXPECT_TRUE(config.ok()) << config.status();
   return *config;
+}
+
+std::string LayoutOf(int zero) {
+  return zero == 0 ? "data=2" : StrCat("data=2,shard=2,zero=", zero);
 }
 
 // The table of docs/precision.md: bytes for each parameter of a matrix.
@@ -56,7 +63,7 @@ void ExpectDocumented(const Documented& row, int zero) {
   std::vector<std::string> overrides = row.more;
   overrides.push_back(StrCat("--precision.recipe=", row.recipe));
   RunConfig config = Config(overrides);
-  config.parallel = ParseLayout(StrCat("data=2,shard=2,zero=", zero))->parallel;
+  config.parallel = ParseLayout(LayoutOf(zero))->parallel;
   const absl::Status status = RunLocal(2, WorldOptionsOf(config), [&](World& world) {
     auto made = Trainer::Make(config, &world);
     ASSERT_TRUE(made.ok()) << made.status();
@@ -99,7 +106,7 @@ TEST(StateBytesTest, GradientsFollowTheStage) {
   for (int zero : {0, 1, 2, 3}) {
     SCOPED_TRACE(zero);
     RunConfig config = Config({"--precision.recipe=bf16"});
-    config.parallel = ParseLayout(StrCat("data=2,shard=2,zero=", zero))->parallel;
+    config.parallel = ParseLayout(LayoutOf(zero))->parallel;
     const absl::Status status = RunLocal(2, WorldOptionsOf(config), [&](World& world) {
       auto made = Trainer::Make(config, &world);
       ASSERT_TRUE(made.ok()) << made.status();
