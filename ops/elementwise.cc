@@ -9,6 +9,8 @@
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
 #include "ops/simd.h"
+#include "tensor/cast.h"
+#include "tensor/format_cast.h"
 
 namespace choir {
 namespace {
@@ -144,9 +146,21 @@ ExactSum ExactSumOfSquares(const Tensor& x) {
 
 bool AllFinite(const Tensor& x) { return std::isfinite(SumOfSquares(x)); }
 
+namespace {
+
+void Widen(const Tensor& to, const Tensor& from) {
+  float* t = to.data<float>();
+  const BFloat16* f = from.data<BFloat16>();
+  ParallelRanges(to.NumElements(), kElementGrain,
+                 [&](int64_t begin, int64_t end) { ToFloats(f + begin, t + begin, end - begin); });
+}
+
+}  // namespace
+
 void ConvertInto(const Tensor& to, const Tensor& from) {
   CHECK(to.shape() == from.shape());
   Launch(to.device(), "convert", [&] {
+    if (to.dtype() == DType::kF32 && from.dtype() == DType::kBF16) return Widen(to, from);
     DispatchStorage(to.dtype(), [&]<class To>() {
       DispatchStorage(from.dtype(), [&]<class From>() {
         To* t = to.data<To>();
@@ -160,15 +174,13 @@ void ConvertInto(const Tensor& to, const Tensor& from) {
 }
 
 void RoundInPlace(const Tensor& x, DType format) {
-  CHECK(x.dtype() == DType::kF32) << x.dtype();
+  CHECK(x.dtype() == DType::kF32 && (format == DType::kBF16 || format == DType::kF16))
+      << x.dtype() << " " << format;
+  const NumberFormat to = format == DType::kBF16 ? NumberFormat::kBF16 : NumberFormat::kF16;
   Launch(x.device(), "round", [&] {
-    DispatchStorage(format, [&]<class To>() {
-      float* p = x.data<float>();
-      ParallelRanges(x.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          p[i] = static_cast<float>(ToFloatValue(FromValue<To>(p[i])));
-        }
-      });
+    float* p = x.data<float>();
+    ParallelRanges(x.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
+      RoundTo(to, p + begin, p + begin, end - begin);
     });
   });
 }
