@@ -321,10 +321,12 @@ absl::Status Trainer::Update(StepReport& report) {
   return absl::OkStatus();
 }
 
-// All ranks have the same norm, so all skip.
+// All ranks have the same norm, so all skip; one says it.
 void Trainer::SkipUpdate(StepReport& report) {
-  LogWarning(
-      StrCat("the gradient overflowed at loss scale ", loss_scale_.scale, "; the step is skipped"));
+  if (place_.rank() == 0) {
+    LogWarning(StrCat("the gradient overflowed at loss scale ", loss_scale_.scale,
+                      "; the step is skipped"));
+  }
   report.skipped = true;
   EndStep(report, /*overflowed=*/true);
 }
