@@ -19,6 +19,7 @@ constexpr float kHalf = 0x1p15f;  // the bits of rounding to nearest
 
 using Floats = Vec<float>;
 using Ints = VecType<int32_t>::Type;
+using Unsigned = VecType<uint32_t>::Type;
 typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
 
 struct CodeMap {
@@ -56,7 +57,8 @@ To Bits(const From& from) {
 // log2 of positive normal numbers: their exponent, and of the rest m in [0.7, 1.4] the series of
 // 2 artanh((m - 1) / (m + 1)), within 2^-22.
 Floats Log2(const Floats& y) {
-  const Ints bits = Bits<Ints>(y) - 0x3f3504f3;  // of the root of a half
+  // Unsigned, because a negative zero, whose logarithm nobody looks at, wraps round.
+  const Ints bits = Bits<Ints>(Bits<Unsigned>(y) - 0x3f3504f3u);  // of the root of a half
   const Ints exponent = bits >> 23;
   const Floats m = Bits<Floats>((bits & 0x7fffff) + 0x3f3504f3);
   const Floats s = (m - 1.0f) / (m + 1.0f), q = s * s;

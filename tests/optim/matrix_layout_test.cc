@@ -141,6 +141,7 @@ void CompareRank(const Setting& setting, const std::vector<Case>& model,
     const Tensor& got = all[i].parameter.value;
     const Tensor part = Tensor::Empty(got.shape(), {setting.storage});
     TakePart(want[i], all[i].slice, {all[i].begin, all[i].begin + all[i].count}, part);
+    if (got.bytes() == 0) continue;
     EXPECT_EQ(std::memcmp(got.raw(), part.raw(), static_cast<size_t>(got.bytes())), 0)
         << model[i].name << " on rank " << place.rank();
   }

@@ -21,17 +21,18 @@ TEST(LengthRampTest, LengthsDoubleAtEqualTimes) {
   EXPECT_EQ(LengthPieces(Ramp(16, 0), 0), 1);
 }
 
-Tensor Ints(const std::vector<int32_t>& values) {
-  return Tensor::From<int32_t>({static_cast<int64_t>(values.size())}, values);
-}
+// Arrays, because GCC 12 reads lists of braces from a wrong address here with AddressSanitizer.
+constexpr int32_t kTokens[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+constexpr int32_t kLabels[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, -1, -1};
+constexpr int32_t kPositions[] = {0, 1, 2, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 0, 1};
 
 TEST(LengthRampTest, DocumentsEndAtACutAndPositionsStartAgain) {
   Batch batch;
   batch.rows = 2;
   batch.length = 8;
-  batch.tokens = Ints({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15});
-  batch.labels = Ints({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, -1, -1});
-  batch.positions = Ints({0, 1, 2, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 0, 1});
+  batch.tokens = Tensor::From<int32_t>({16}, kTokens);
+  batch.labels = Tensor::From<int32_t>({16}, kLabels);
+  batch.positions = Tensor::From<int32_t>({16}, kPositions);
   batch.cu_seqlens = {0, 3, 8, 14, 16};
   batch.segments = {{0, 0, 3, 0, 71, 0}, {0, 3, 5, 2, 72, 1}, {1, 0, 6, 9, 73, 0}};
   batch.num_labels = 14;
