@@ -1,0 +1,48 @@
+// What a kernel computes and moves, told to whoever listens: how `choir plan` knows the FLOPs and
+// bytes of a step that it runs on the meta device. Kernels report on every device, once per call.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "ops/matmul_format.h"
+
+namespace choir {
+
+enum class WorkKind : uint8_t {
+  kMatmul,     // one product, or `groups` equal ones
+  kGrouped,    // products of `groups` experts, which share the m rows unevenly
+  kAttention,  // a fused attention core; m queries of all heads, n keys, k the head's width
+  kMemory,     // bound by the bytes it moves
+  kOptimizer   // the same, of weights and their state
+};
+inline constexpr int kNumWorkKinds = 5;
+
+struct Work {
+  WorkKind kind = WorkKind::kMemory;
+  const char* name = "";        // a static string: "gemm", "rms_norm_backward"
+  double flops = 0;             // multiply and add count as two
+  double bytes = 0;             // read and written, each tensor once
+  int64_t m = 0, n = 0, k = 0;  // of a product [m, k] x [k, n]
+  int64_t groups = 1;
+  MatmulFormat operands = MatmulFormat::kFull;
+};
+
+using WorkListener = std::function<void(const Work&)>;
+
+// Tells this thread's listener; nothing without one.
+void RecordWork(const Work& work);
+
+// Listens to this thread while it lives; the one before it is not told meanwhile. `listener`
+// outlives it.
+class ScopedWorkListener {
+ public:
+  explicit ScopedWorkListener(const WorkListener& listener);
+  ~ScopedWorkListener();
+  ScopedWorkListener(const ScopedWorkListener&) = delete;
+
+ private:
+  const WorkListener* previous_;
+};
+
+}  // namespace choir
