@@ -7,6 +7,7 @@
 
 #include "base/fault.h"
 #include "ops/elementwise.h"
+#include "ops/launch.h"
 
 namespace choir {
 namespace {
@@ -29,6 +30,7 @@ template <class T>
 Tensor DirectionOf(const MatrixTarget& t, const Moment& moment, const MuonConfig& config) {
   const Tensor& grad = t.target->grad;
   const Tensor direction = Tensor::Empty(grad.shape(), grad.options(MemoryCategory::kWorkspace));
+  if (grad.device() == Device::kMeta) return direction;
   ForEachElementRun(*t.grid, [&](const ElementRun& run) {
     const T* g = grad.data<T>() + run.begin;
     T* to = direction.data<T>() + run.begin;
@@ -63,7 +65,8 @@ void Extract(Work& work, bool per_head) {
   for (const MatrixFamily& family : work.target->target->matrices.families) {
     const MatrixShape shape = ShapeOf(family, work.unit.shape(), per_head);
     const Tensor values = Tensor::Empty({shape.NumElements()}, work.unit.options());
-    GatherMatrices<T>(work.unit, family, per_head, values.data<T>());
+    Launch(values.device(), "gather_matrices",
+           [&] { GatherMatrices<T>(work.unit, family, per_head, values.data<T>()); });
     work.families.push_back({&family, shape, values});
   }
 }
@@ -73,7 +76,8 @@ void Insert(Work& work, const MuonConfig& config) {
   for (const FamilyMatrices& f : work.families) {
     const auto longest = static_cast<double>(std::max(f.shape.rows, f.shape.columns));
     ScaleInPlace(f.values, config.scale * std::sqrt(longest));
-    ScatterMatrices<T>(f.values.data<T>(), *f.family, config.per_head, work.unit);
+    Launch(f.values.device(), "scatter_matrices",
+           [&] { ScatterMatrices<T>(f.values.data<T>(), *f.family, config.per_head, work.unit); });
   }
   work.families.clear();
 }
@@ -86,6 +90,7 @@ void Round(std::vector<Work>& round, const MuonConfig& config) {
     Extract<T>(work, config.per_head);
     for (const FamilyMatrices& f : work.families) {
       const int64_t size = f.shape.rows * f.shape.columns;
+      if (f.values.device() == Device::kMeta) continue;
       for (int64_t i = 0; i < f.shape.batch; ++i) {
         matrices.push_back({f.values.data<T>() + i * size, f.shape.rows, f.shape.columns});
       }
@@ -95,7 +100,9 @@ void Round(std::vector<Work>& round, const MuonConfig& config) {
   for (Work& work : round) {
     Insert<T>(work, config);
     work.target->unit->Take(work.unit, work.direction);
-    ApplyDirection<T>(*work.target, work.direction.data<T>(), work.target->rule.lr);
+    Launch(work.direction.device(), "apply_direction", [&] {
+      ApplyDirection<T>(*work.target, work.direction.data<T>(), work.target->rule.lr);
+    });
   }
   round.clear();
 }
