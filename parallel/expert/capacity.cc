@@ -48,7 +48,7 @@ KeptChoices KeepWithinCapacity(Tape& tape, const Var& indices, const CapacityInp
   kept.indices = tape.Compute(Tag("moe.kept", true), [&] {
     const Tensor& from = chosen.Get();
     Tensor to = Tensor::Empty(from.shape(), from.options(MemoryCategory::kActivations));
-    Launch(from.device(), "capacity", [&] {
+    Launch(from.device(), MemoryWork("capacity", from, to), [&] {
       std::vector<int64_t> taken = ChosenBefore(from, input, place);
       kept.dropped.assign(static_cast<size_t>(tokens), 0);
       for (int64_t i = 0; i < tokens * top_k; ++i) {
