@@ -11,7 +11,7 @@ namespace {
 Tensor ValidMask(const Tensor& labels) {
   Tensor valid =
       Tensor::Empty(labels.shape(), {DType::kF32, labels.device(), MemoryCategory::kWorkspace});
-  Launch(labels.device(), "valid_mask", [&] {
+  Launch(labels.device(), MemoryWork("valid_mask", labels, valid), [&] {
     const int32_t* label = labels.data<int32_t>();
     float* v = valid.data<float>();
     for (int64_t i = 0; i < labels.NumElements(); ++i) v[i] = label[i] == kNoLabel ? 0.0f : 1.0f;

@@ -54,14 +54,14 @@ struct FamilyMatrices {
   Tensor values;  // [batch, rows, columns]
 };
 
-struct Work {
+struct RoundTarget {
   const MatrixTarget* target;
   Tensor direction, unit;
   std::vector<FamilyMatrices> families;
 };
 
 template <class T>
-void Extract(Work& work, bool per_head) {
+void Extract(RoundTarget& work, bool per_head) {
   for (const MatrixFamily& family : work.target->target->matrices.families) {
     const MatrixShape shape = ShapeOf(family, work.unit.shape(), per_head);
     const Tensor values = Tensor::Empty({shape.NumElements()}, work.unit.options());
@@ -72,7 +72,7 @@ void Extract(Work& work, bool per_head) {
 }
 
 template <class T>
-void Insert(Work& work, const MuonConfig& config) {
+void Insert(RoundTarget& work, const MuonConfig& config) {
   for (const FamilyMatrices& f : work.families) {
     const auto longest = static_cast<double>(std::max(f.shape.rows, f.shape.columns));
     ScaleInPlace(f.values, config.scale * std::sqrt(longest));
@@ -83,9 +83,9 @@ void Insert(Work& work, const MuonConfig& config) {
 }
 
 template <class T>
-void Round(std::vector<Work>& round, const MuonConfig& config) {
+void Round(std::vector<RoundTarget>& round, const MuonConfig& config) {
   std::vector<MatrixRef<T>> matrices;
-  for (Work& work : round) {
+  for (RoundTarget& work : round) {
     work.unit = work.target->unit->Gather(work.direction);
     Extract<T>(work, config.per_head);
     for (const FamilyMatrices& f : work.families) {
@@ -97,7 +97,7 @@ void Round(std::vector<Work>& round, const MuonConfig& config) {
     }
   }
   Orthogonalize<T>(matrices, MethodOf(config));
-  for (Work& work : round) {
+  for (RoundTarget& work : round) {
     Insert<T>(work, config);
     work.target->unit->Take(work.unit, work.direction);
     Launch(work.direction.device(), "apply_direction", [&] {
@@ -129,7 +129,7 @@ NewtonSchulz MethodOf(const MuonConfig& config) {
 
 template <class T>
 void MuonStep(std::span<const MatrixTarget> targets, const MuonConfig& config) {
-  std::vector<Work> round;
+  std::vector<RoundTarget> round;
   int64_t elements = 0;
   for (const MatrixTarget& t : targets) {
     if (!t.unit->mine()) continue;

@@ -51,7 +51,7 @@ KeptChoices KeepWithinCapacity(Tape& tape, const Var& indices, const CapacityInp
     const Tensor& from = chosen.Get();
     Tensor to = Tensor::Empty(from.shape(), from.options(MemoryCategory::kActivations));
     std::vector<int64_t> taken = ChosenBefore(from, input, place);
-    Launch(from.device(), "capacity", [&] {
+    Launch(from.device(), MemoryWork("capacity", from, to), [&] {
       kept.dropped.assign(static_cast<size_t>(tokens), 0);
       for (int64_t i = 0; i < tokens * top_k; ++i) {
         const int32_t expert = from.data<int32_t>()[i];

@@ -51,7 +51,7 @@ ExchangeMembers AcrossMembers(const ExchangeMembers& all, const Nodes& nodes, co
 Tensor NodeChoices(const Tensor& indices, const Nodes& nodes) {
   const int64_t tokens = indices.dim(0), top_k = indices.dim(1), count = nodes.count();
   Tensor choices = Tensor::Empty({tokens, count}, indices.options(MemoryCategory::kActivations));
-  Launch(indices.device(), "node_choices", [&] {
+  Launch(indices.device(), MemoryWork("node_choices", indices, choices), [&] {
     const int32_t* chosen = indices.data<int32_t>();
     for (int64_t t = 0; t < tokens; ++t) {
       for (int64_t d = 0; d < count; ++d) {
@@ -70,7 +70,7 @@ Tensor NodeChoices(const Tensor& indices, const Nodes& nodes) {
 Tensor ChoicesInside(const Tensor& indices, const Dispatch& to_nodes, const Nodes& nodes) {
   const int64_t top_k = indices.dim(1), rows = to_nodes.source.NumElements();
   Tensor inside = Tensor::Empty({rows, top_k}, indices.options(MemoryCategory::kActivations));
-  Launch(indices.device(), "choices_inside", [&] {
+  Launch(indices.device(), MemoryWork("choices_inside", indices, inside), [&] {
     for (int64_t n = 0; n < rows; ++n) {
       const int64_t source = to_nodes.source.data<int32_t>()[n];
       const int32_t* chosen = indices.data<int32_t>() + source / nodes.count() * top_k;
