@@ -55,6 +55,10 @@ TimeParts TimeKernels(const PassWork& pass, const Hardware& hardware) {
     kernels += item.count;
   }
   parts.gaps = kernels * hardware.host.kernel_seconds;
+  for (const ExchangeItem& item : pass.exchanges) {
+    const bool counted = item.kind == ExchangeKind::kAllToAll && item.ranks > 1;
+    if (counted) parts.gaps += item.count * hardware.host.sync_seconds;
+  }
   return parts;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "bench/planner/published_model.h"
 #include "plan/step_time.h"
 
 namespace choir::planner {
@@ -18,8 +19,9 @@ constexpr Constant kConstants[] = {
     {"attention.efficiency", 0.5, 0.3, 0.1, 0.9},
     {"grouped_efficiency", 0.8, 0.2, 0.3, 1},
     {"memory.efficiency", 0.75, 0.2, 0.3, 1},
-    {"host.issue_seconds", 5e-6, 0.7, 5e-7, 1e-4},
+    {"host.issue_seconds", 1e-5, 1, 5e-7, 4e-4},
     {"host.kernel_seconds", 1.5e-6, 0.5, 2e-7, 2e-5},
+    {"host.sync_seconds", 1e-4, 1, 1e-6, 1e-2},
     {"host.pass_seconds", 2e-4, 1, 1e-6, 2e-2},
     {"host.step_seconds", 1e-2, 1, 1e-4, 1},
     {"links.intra_node.efficiency", 0.8, 0.2, 0.2, 1},
@@ -36,6 +38,15 @@ Values ValuesAt(const std::vector<double>& deviations) {
     values.push_back(std::clamp(c.usual * std::exp(c.spread * deviations[i]), c.low, c.high));
   }
   return values;
+}
+
+double Seconds(const Sample& sample, const StepWorkload& step, const Values& values) {
+  Hardware hardware = WithConstants(*sample.datasheet, values);
+  if (sample.run->method.graphs) hardware.host.issue_seconds = 0;
+  if (sample.run->method.layer_only) hardware.host.step_seconds = 0;
+  const auto time = PredictStep(step, hardware);
+  CHECK(time.ok()) << sample.run->id << ": " << time.status().ToString();
+  return time->seconds;
 }
 
 // Quadratic near zero, linear far out: one strange row moves nothing much.
@@ -71,22 +82,34 @@ Hardware WithConstants(Hardware hardware, const Values& values) {
   hardware.memory.efficiency = values[5];
   hardware.host.issue_seconds = values[6];
   hardware.host.kernel_seconds = values[7];
-  hardware.host.pass_seconds = values[8];
-  hardware.host.step_seconds = values[9];
-  hardware.links.intra_node.efficiency = values[10];
-  hardware.links.inter_node.efficiency = values[11];
-  hardware.overlap.hideable = values[12];
-  hardware.overlap.compute_loss = values[13];
+  hardware.host.sync_seconds = values[8];
+  hardware.host.pass_seconds = values[9];
+  hardware.host.step_seconds = values[10];
+  hardware.links.intra_node.efficiency = values[11];
+  hardware.links.inter_node.efficiency = values[12];
+  hardware.overlap.hideable = values[13];
+  hardware.overlap.compute_loss = values[14];
   return hardware;
 }
 
+Sample MakeSample(const PublishedRun& run, const Hardware& datasheet) {
+  return {&run, &datasheet, BuildStep(run, datasheet.links.ranks_per_node)};
+}
+
+double PredictSecondsInFull(const Sample& sample, const Values& values) {
+  return Seconds(sample, sample.step, values);
+}
+
 double PredictSeconds(const Sample& sample, const Values& values) {
-  Hardware hardware = WithConstants(*sample.datasheet, values);
-  if (sample.run->method.graphs) hardware.host.issue_seconds = 0;
-  if (sample.run->method.layer_only) hardware.host.step_seconds = 0;
-  const auto time = PredictStep(sample.step, hardware);
-  CHECK(time.ok()) << sample.run->id << ": " << time.status().ToString();
-  return time->seconds;
+  const ScheduleSpec& spec = sample.step.schedule;
+  const int few = 2 * spec.ranks + spec.microbatches % spec.ranks, more = few + spec.ranks;
+  if (spec.microbatches <= more) return Seconds(sample, sample.step, values);
+  StepWorkload step = sample.step;
+  step.schedule.microbatches = few;
+  const double first = Seconds(sample, step, values);
+  step.schedule.microbatches = more;
+  const double second = Seconds(sample, step, values);
+  return second + (second - first) / spec.ranks * (spec.microbatches - more);
 }
 
 Values Fit(const std::vector<const Sample*>& samples) {

@@ -13,10 +13,10 @@ int main(int argc,char**){
   for(auto&run:data->runs){
     if(!run.excluded.empty()){reasons[run.excluded]++;continue;}
     if(!hw.contains(run.machine)){auto h=LoadHardware(std::string(CHOIR_SOURCE_DIR)+"/configs/hardware/"+run.machine+".yaml"); if(!h.ok()){std::fprintf(stderr,"%s\n",h.status().ToString().c_str());return 2;} hw[run.machine]=*h;}
-    Sample s{&run,&hw[run.machine],BuildStep(run,hw[run.machine].links.ranks_per_node)};
+    Sample s=MakeSample(run,hw[run.machine]);
     samples.push_back(std::move(s));
   }
-  for(auto&[r,n]:reasons)std::printf("excluded %d: %s\n",n,r.c_str());
+  double dev=0; for(auto&s:samples) dev=std::max(dev,std::fabs(PredictSeconds(s,UsualValues())/PredictSecondsInFull(s,UsualValues())-1)); std::printf("extrapolation %g\n",dev); for(auto&[r,n]:reasons)std::printf("excluded %d: %s\n",n,r.c_str());
   std::map<std::string,std::vector<const Sample*>> sys;
   for(auto&s:samples) sys[s.run->system].push_back(&s);
   auto u=UsualValues();

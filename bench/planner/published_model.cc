@@ -273,7 +273,7 @@ double FlopsPerToken(const PublishedModel& m) {
 }
 
 std::vector<int> LayersOfStages(const PublishedModel& m, int stages) {
-  CHECK(stages >= 1 && stages <= m.layers) << stages << " stages of " << m.layers << " layers";
+  CHECK(stages >= 1 && stages <= m.layers + 2) << stages << " stages of " << m.layers;
   // Embedding, head and prediction layer weigh as layers where that comes out even.
   const int extra = 2 + (m.mtp ? 1 : 0);
   const bool even = m.layers % stages != 0 && (m.layers + extra) % stages == 0;

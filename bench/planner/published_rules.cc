@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "bench/planner/published_model.h"
+
 namespace choir::planner {
 namespace {
 
@@ -35,6 +37,7 @@ std::string BridgeEra(const PublishedRun& run) {
 }
 
 std::string Software(const PublishedRun& run, const std::string& precision) {
+  if (InSources(run, 2, 2) && run.layout.zero == 3) return "deepspeed-2021";
   if (InSources(run, 1, 14)) return "megatron-2021";
   if (InSources(run, 15, 16)) return "mcore-0.8";
   if (InSources(run, 19, 21)) return "megatron-2023";
@@ -148,15 +151,15 @@ std::set<std::string> RecomputedParts(const std::string& text) {
 
 void ApplyRules(const Json& row, PublishedRun& run) {
   const std::string precision = Text(row, "precision");
+  run.layout.zero = ZeroStage(Text(row["layout"], "shard"));
   run.machine = Machine(run.gpu);
   run.system = run.machine + " " + Software(run, precision);
-  if (Has(run.gpu, "96GB")) run.system += " 500W";
+  if (Has(run.gpu, "HBM2e 500W")) run.system += " 500W";
   PublishedModel& m = run.model;
   m.gated = m.ffn != 4 * m.hidden;
   m.fused_attention = !InSources(run, 1, 14);
   m.dropout = InSources(run, 1, 14);
   if (m.name == "GPT-OSS-120B") m.window = 128;
-  run.layout.zero = ZeroStage(Text(row["layout"], "shard"));
   run.method.format = Format(precision);
   run.method.recompute = RecomputedParts(Text(row, "recompute"));
   run.method.layer_only = InSources(run, 14, 14);
@@ -178,6 +181,13 @@ std::string ReasonToExclude(const Json& row, const PublishedRun& run) {
   }
   if (InSources(run, 41, 41)) return "one layout, eleven versions of its software: toggles only";
   if (InSources(run, 69, 70) || InSources(run, 82, 83)) return "micro-batch or state not published";
+  // llmq keeps weights, gradients, master weights and both moments in BF16.
+  const double memory = std::map<std::string, double>{
+      {"l40s", 48e9}, {"rtx5090", 32e9}, {"rtx4090", 24e9}}[run.machine];
+  const double shards = run.layout.zero == 1 ? run.layout.ranks : 1;
+  if (memory > 0 && Parameters(m) * (4 + 6 / shards) > memory) {
+    return "host offload: its state is larger than the device";
+  }
   if (run.batch == 0 || run.microbatch == 0) return "batch not published";
   const bool stated = row["layout"].contains("pp") || InSources(run, 44, 44);
   if (run.layout.ranks == 0 || !stated) return "layout not published";

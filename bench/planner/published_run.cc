@@ -145,6 +145,12 @@ PublishedRun ReadRun(const Json& row) {
   run.microbatch = Int(row["batch"], "mbs", assume_one ? 1 : 0);
   if (run.source == "S044") run.layout = {.ranks = run.layout.ranks, .tensor = 2, .pipe = 8,
                                           .data = 8, .expert = 8, .sequence = true};
+  // torchtitan's batch of a rank is cut into single sequences where there is a pipeline, and its
+  // interleaved schedule has two stages on a rank.
+  if (run.source == "S058" && run.layout.pipe > 1) {
+    run.microbatch = 1;
+    run.layout.chunks = 2;
+  }
   run.model.mtp = HasPrediction(row, run.model);
   run.family = choir::StrCat(run.system, " ", run.model.name);
   run.seconds = StepSeconds(row, run);
