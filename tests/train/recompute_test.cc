@@ -2,10 +2,12 @@
 // could go wrong is noticed; and the one that rounds rounds alike on all layouts.
 #include "train/recompute.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <bit>
 #include <cmath>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +17,7 @@
 #include "base/random.h"
 #include "base/strings.h"
 #include "parallel/comm/local_world.h"
+#include "tensor/number_format.h"
 #include "tests/train/run_fixture.h"
 #include "train/trainer.h"
 #include "train/verify.h"
@@ -198,9 +201,13 @@ TEST(RecomputeTest, FewerBitsChangeGradientsWithinABound) {
 
 TEST(RecomputeTest, RoundingToBF16IsTheSameOnAllLayouts) {
   RunConfig config = Config("moe-tiny");
-  config.train.recompute = {"*=bf16"};
+  for (const char* tag : {"attention.qkv", "ffn.gate_up", "swiglu", "moe.gate_up", "moe.swiglu"}) {
+    config.train.recompute.push_back(StrCat(tag, "=bf16"));
+    EXPECT_THAT(RoundedAlike(), testing::HasSubstr(tag));
+  }
   std::vector<VerifyLayout> layouts;
-  for (const char* text : {"data=2,tensor=2", "pipeline=2,data=2,shard=2,zero=3", "context=2"}) {
+  for (const char* text : {"data=2,tensor=2,expert=4", "pipeline=2,data=2,shard=2,zero=3",
+                           "context=2", "tensor=2,expert_tensor=2"}) {
     layouts.push_back(ParseLayout(text).value());
   }
   VerifyOptions options;
