@@ -151,7 +151,27 @@ void CheckQkv(const Tensor& qkv, const Boundaries& boundaries) {
   CHECK(std::is_sorted(boundaries.begin(), boundaries.end()));
 }
 
+// Of the forward pass; without bytes.
+Work AttentionWork(const char* name, const AttentionDims& d, const Boundaries& boundaries) {
+  int64_t longest = 0;
+  for (size_t i = 0; i + 1 < boundaries.size(); ++i) {
+    longest = std::max<int64_t>(longest, boundaries[i + 1] - boundaries[i]);
+  }
+  Work work = AttentionWork(name, d, VisiblePairs(boundaries));
+  work.m = d.tokens * d.groups * d.heads;
+  work.n = longest;
+  return work;
+}
+
 }  // namespace
+
+double VisiblePairs(const std::vector<int32_t>& boundaries) {
+  double pairs = 0;
+  for (size_t i = 0; i + 1 < boundaries.size(); ++i) {
+    pairs += CausalPairs(boundaries[i + 1] - boundaries[i]);
+  }
+  return pairs;
+}
 
 AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boundaries,
                              double scale, const Poll& poll) {
@@ -160,7 +180,9 @@ AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boun
   const TensorOptions options = qkv.options(MemoryCategory::kActivations);
   AttentionResult result{Tensor::Empty({d.tokens, d.out_token()}, options),
                          Tensor::Empty({d.tokens, d.groups * d.heads}, options)};
-  Launch(qkv.device(), "attention", [&] {
+  Work work = AttentionWork("attention", d, boundaries);
+  work.bytes = BytesOf(qkv, result.out, result.lse);
+  Launch(qkv.device(), work, [&] {
     DispatchFloat(qkv.dtype(), [&]<class T>() {
       ForwardCpu(qkv, boundaries, static_cast<T>(scale), result, poll);
     });
@@ -171,7 +193,10 @@ AttentionResult AttendCausal(const Tensor& qkv, const std::vector<int32_t>& boun
 Tensor AttendCausalBackward(const AttentionGradient& in, const std::vector<int32_t>& boundaries,
                             double scale, const Poll& poll) {
   Tensor dqkv = Tensor::Empty(in.qkv.shape(), in.dout.options());
-  Launch(dqkv.device(), "attention backward", [&] {
+  Work work = AttentionWork("attention_backward", AttentionDims(in.qkv), boundaries);
+  work.flops *= 2;
+  work.bytes = BytesOf(in.qkv, in.out, in.lse, in.dout, dqkv);
+  Launch(dqkv.device(), work, [&] {
     DispatchFloat(dqkv.dtype(), [&]<class T>() {
       BackwardCpu(in, boundaries, static_cast<T>(scale), dqkv, poll);
     });

@@ -23,6 +23,9 @@ Var CausalAttention(Tape& tape, const Var& qkv,
                     std::shared_ptr<const std::vector<int32_t>> boundaries, double scale,
                     const Tag& tag = "attention");
 
+// (query, key) pairs that a causal mask shows within the documents, of one head.
+double VisiblePairs(const std::vector<int32_t>& boundaries);
+
 // The same outside of a tape, for ranks that have a part of a document's tokens and complete the
 // result with ops/attention_blocks.h.
 struct AttentionResult {

@@ -146,11 +146,33 @@ void BackwardCpu(const BlockAttention& a, const AttentionGradient& in, const Ten
   }
 }
 
+// Each block reads its queries and keys, and reads and writes what it adds to.
+Work BlockWork(const char* name, const BlockAttention& a, bool backward) {
+  const AttentionDims d(a.qkv);
+  int64_t pairs = 0, elements = 0, queries = 0, longest = 0;
+  // Of a token: its queries (or results, or gradients of either), its log-sum-exps, key and value.
+  const int64_t query = d.out_token(), lse = d.groups * d.heads, key = 2 * d.groups * d.head_dim;
+  for (const SeenBlock& b : a.blocks) {
+    pairs += b.queries * b.keys;
+    queries += b.queries;
+    longest = std::max(longest, b.keys);
+    // Forward: q; out and lse twice. Backward: q, out, dout, lse; dq twice; k, v; dk and dv twice.
+    elements += b.queries * (backward ? 5 * query + lse : 3 * query + 2 * lse);
+    elements += b.keys * (backward ? 3 : 1) * key;
+  }
+  Work work = AttentionWork(name, d, static_cast<double>(pairs));
+  if (backward) work.flops *= 2;
+  work.m = queries * d.groups * d.heads;
+  work.n = longest;
+  work.bytes = static_cast<double>(elements * SizeOf(a.qkv.dtype()));
+  return work;
+}
+
 }  // namespace
 
 void AttendBlocks(const BlockAttention& a, const AttentionResult& result) {
   CheckBlocks(a);
-  Launch(a.qkv.device(), "attention blocks",
+  Launch(a.qkv.device(), BlockWork("attention_blocks", a, /*backward=*/false),
          [&] { DispatchFloat(a.qkv.dtype(), [&]<class T>() { ForwardCpu<T>(a, result); }); });
 }
 
@@ -158,7 +180,7 @@ void AttendBlocksBackward(const BlockAttention& a, const AttentionGradient& in, 
                           const Tensor& dkeys) {
   CheckBlocks(a);
   CHECK(dqkv.shape() == a.qkv.shape() && dkeys.shape() == a.keys.shape()) << dkeys.shape();
-  Launch(a.qkv.device(), "attention blocks backward", [&] {
+  Launch(a.qkv.device(), BlockWork("attention_blocks_backward", a, /*backward=*/true), [&] {
     DispatchFloat(a.qkv.dtype(), [&]<class T>() { BackwardCpu<T>(a, in, dqkv, dkeys); });
   });
 }

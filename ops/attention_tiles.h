@@ -10,6 +10,7 @@
 
 #include "ops/gemm.h"
 #include "ops/simd.h"
+#include "ops/work.h"
 
 namespace choir {
 
@@ -61,6 +62,18 @@ struct AttentionDims {
     return {out + token * out_token() + group * out_group(), out_token(), heads, head_dim};
   }
 };
+
+// Pairs of `queries` and the keys they see: `past` earlier ones, those between, and their own.
+inline double CausalPairs(int64_t queries, int64_t past = 0) {
+  const auto n = static_cast<double>(queries);
+  return n * static_cast<double>(past) + n * (n + 1) / 2;
+}
+
+// What the scores of `pairs` (query, key) pairs, in all heads, and the sums of values cost.
+inline Work AttentionWork(const char* name, const AttentionDims& d, double pairs) {
+  const auto width = static_cast<double>(d.groups * d.heads * d.head_dim);
+  return {.kind = WorkKind::kAttention, .name = name, .flops = 4 * width * pairs, .k = d.head_dim};
+}
 
 // to[i] = scale * rows[begin + i], dense.
 template <class T>

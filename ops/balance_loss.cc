@@ -62,7 +62,7 @@ Tensor SumRows(const Tensor& like, const char* op, const RowValue& row_value) {
   Tensor loss = Tensor::Empty({1}, like.options(MemoryCategory::kActivations));
   const Tensor values =
       Tensor::Empty({rows}, {DType::kF64, like.device(), MemoryCategory::kWorkspace});
-  Launch(like.device(), op, [&] {
+  Launch(like.device(), MemoryWork(op, like, values), [&] {
     double* value = values.data<double>();
     ParallelRanges(rows, RowGrain(like.dim(1)), [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) value[t] = row_value(t);
@@ -127,7 +127,7 @@ void LinearLossRowBackward(const LinearLoss& loss, int64_t t, T seed, T* ds) {
 
 Tensor LinearLossBackward(const LinearLoss& loss, const Tensor& seed) {
   Tensor ds = Tensor::Empty(loss.scores.shape(), loss.scores.options(MemoryCategory::kActivations));
-  Launch(ds.device(), "balance_loss_backward", [&] {
+  Launch(ds.device(), MemoryWork("balance_loss_backward", loss.scores, ds), [&] {
     DispatchFloat(ds.dtype(), [&]<class T>() {
       ParallelRanges(ds.dim(0), RowGrain(loss.experts()), [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
@@ -144,7 +144,7 @@ Tensor LinearLossBackward(const LinearLoss& loss, const Tensor& seed) {
 Tensor CountChoices(const Tensor& choices, const Rows& rows, int64_t experts) {
   const Tensor counts = Tensor::Zeros({rows.sequences, experts + 1},
                                       {DType::kF64, choices.device(), MemoryCategory::kWorkspace});
-  Launch(counts.device(), "balance_counts", [&] {
+  Launch(counts.device(), MemoryWork("balance_counts", choices, counts), [&] {
     const float* valid = ValidData(rows.valid);
     const int64_t k = choices.dim(1);
     ParallelFor(rows.sequences, [&](int64_t q) {
@@ -167,7 +167,7 @@ Tensor Slope(const Tensor& scores, const Tensor& choices, const Rows& rows, doub
   const Tensor counts = CountChoices(choices, rows, experts);
   Tensor slope =
       Tensor::Empty({rows.sequences, experts}, scores.options(MemoryCategory::kActivations));
-  Launch(slope.device(), "balance_slope", [&] {
+  Launch(slope.device(), MemoryWork("balance_slope", counts, slope), [&] {
     DispatchFloat(slope.dtype(), [&]<class T>() {
       for (int64_t q = 0; q < rows.sequences; ++q) {
         const double* count = counts.data<double>() + q * (experts + 1);
@@ -208,7 +208,7 @@ struct ZLoss {
 Tensor CountValid(const Rows& rows, const Tensor& logits) {
   const Tensor count =
       Tensor::Empty({1}, {DType::kF64, logits.device(), MemoryCategory::kActivations});
-  Launch(count.device(), "count_valid", [&] {
+  Launch(count.device(), MemoryWork("count_valid", rows.valid, count), [&] {
     double valid = 0;
     for (int64_t t = 0; t < logits.dim(0); ++t) valid += Counts(ValidData(rows.valid), t);
     *count.data<double>() = valid;
@@ -242,7 +242,7 @@ Tensor ZLossBackward(const ZLoss& loss, const Tensor& seed) {
   const Tensor& logits = loss.logits;
   Tensor dx = Tensor::Empty(logits.shape(), logits.options(MemoryCategory::kActivations));
   const int64_t n = logits.dim(1);
-  Launch(dx.device(), "router_z_loss_backward", [&] {
+  Launch(dx.device(), MemoryWork("router_z_loss_backward", logits, dx), [&] {
     const double per_row = ScalarValue(seed) * loss.PerRow();
     DispatchFloat(dx.dtype(), [&]<class T>() {
       ParallelRanges(dx.dim(0), RowGrain(n), [&](int64_t begin, int64_t end) {

@@ -1,6 +1,7 @@
 #include "ops/cross_entropy.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 
@@ -228,6 +229,31 @@ void ExchangeOnMeta(const LossInput& in, const Scratch& scratch) {
   }
 }
 
+// A product of one chunk of logits; `columns` x `width` of the head, or of its gradient.
+Work ChunkProduct(const LossInput& in, std::array<int64_t, 3> mnk, double bytes) {
+  Work work = ProductWork("loss_gemm", mnk[0], mnk[1], mnk[2]);
+  work.bytes = bytes;
+  work.operands = in.format;
+  return work;
+}
+
+// Reported as if every row had a label, which meta does not know.
+void RecordChunks(const LossInput& in, const LossOutput& out, const Scratch& scratch) {
+  const int64_t width = in.width(), columns = in.columns();
+  for (int64_t begin = 0; begin < in.h.dim(0); begin += scratch.chunk_rows()) {
+    const int64_t rows = std::min(scratch.chunk_rows(), in.h.dim(0) - begin);
+    const Tensor logits = scratch.logits.Rows(0, rows), h = in.h.Rows(begin, rows);
+    const double bytes = BytesOf(h, in.head, logits);
+    RecordWork(ChunkProduct(in, {rows, columns, width}, bytes));
+    RecordWork(MemoryWork("softmax", logits, out.dh.defined() ? logits : Tensor()));
+    if (!out.dh.defined()) continue;
+    RecordWork(ChunkProduct(in, {rows, width, columns}, bytes));
+    if (in.invariant) continue;  // HeadGradient
+    const Tensor sum = begin > 0 ? out.dhead : Tensor();
+    RecordWork(ChunkProduct(in, {columns, width, rows}, BytesOf(h, logits, out.dhead, sum)));
+  }
+}
+
 LossOutput FusedLoss(const LossInput& in, bool gradient) {
   const int64_t rows = in.h.dim(0), width = in.width();
   const TensorOptions result = in.h.options(MemoryCategory::kActivations);
@@ -249,7 +275,8 @@ LossOutput FusedLoss(const LossInput& in, bool gradient) {
                   {}};
   if (gradient) scratch.dh = Tensor::Empty({chunk_rows, width}, scratch_options);
   if (result.device == Device::kMeta) ExchangeOnMeta(in, scratch);
-  Launch(result.device, "cross_entropy", [&] {
+  RecordChunks(in, out, scratch);
+  Launch(result.device, MemoryWork("cross_entropy", in.labels, out.token_nll, out.softmax), [&] {
     DispatchFloat(result.dtype, [&]<class T>() { ChunkRunner<T>(in, out, scratch).Run(); });
   });
   return out;
@@ -269,7 +296,11 @@ struct HeadGradient {
     const Tensor h = Tensor::Empty({chunk_rows, in.width()}, options);
     const Tensor rows =
         Tensor::Empty({end - begin}, {DType::kI32, options.device, options.category});
-    Launch(options.device, "cross_entropy head gradient", [&] {
+    // The logits are made again for the sake of their order: that is no work of the loss.
+    const Tensor here = in.h.Rows(begin, end - begin);
+    const Work work = ChunkProduct(in, {in.columns(), in.width(), end - begin},
+                                   BytesOf(here, logits, grad, grad));
+    Launch(options.device, work, [&] {
       const int64_t count = CompactRows(in, begin, end, rows.data<int32_t>());
       DispatchFloat(options.dtype, [&]<class T>() {
         for (int64_t first = 0; first < count; first += chunk_rows) {
@@ -374,9 +405,16 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
                      return {out.loss, out.token_nll, out.dh, invariant ? out.softmax : out.dhead};
                    });
   tape.Record({&results[0]}, [dh = results[2].Save(), rest = results[3].Save(), gh = h.grad(),
+<<<<<<< HEAD
                               &head, input, hs = invariant ? hs : Saved(), invariant, alone,
                               rows = tape.rows()](Sink& sink) {
     const double seed = ScalarValue(sink.OutputGrad(0));
+=======
+                              &head, input, hs, invariant, alone, rows = tape.rows(),
+                              on_meta = h.tensor().device() == Device::kMeta](Sink& sink) {
+    // 1 on meta, as where no loss is scaled.
+    const double seed = on_meta ? 1 : ScalarValue(sink.OutputGrad(0));
+>>>>>>> main
     CHECK(!invariant || alone || IsPowerOfTwo(seed))
         << "the parts of dh times " << seed << " are rounded before they are summed";
     if (gh != nullptr) {

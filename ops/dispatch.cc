@@ -109,7 +109,7 @@ void CombineCpu(const Tensor& out, const Tensor& rows, const Tensor& weights,
 Tensor CopyRows(const Tensor& x, const Dispatch& dispatch) {
   Tensor out =
       Tensor::Empty({dispatch.source.dim(0), x.dim(1)}, x.options(MemoryCategory::kActivations));
-  Launch(out.device(), "permute",
+  Launch(out.device(), MemoryWork("permute", out, out, dispatch.source),
          [&] { DispatchFloat(out.dtype(), [&]<class T>() { PermuteCpu<T>(out, x, dispatch); }); });
   return out;
 }
@@ -117,7 +117,7 @@ Tensor CopyRows(const Tensor& x, const Dispatch& dispatch) {
 Tensor Combine(const Tensor& rows, const Tensor& weights, const Dispatch& dispatch) {
   Tensor out = Tensor::Empty({dispatch.position.dim(0), rows.dim(1)},
                              rows.options(MemoryCategory::kActivations));
-  Launch(out.device(), "combine", [&] {
+  Launch(out.device(), MemoryWork("combine", rows, weights, dispatch.position, out), [&] {
     DispatchFloat(out.dtype(), [&]<class T>() { CombineCpu<T>(out, rows, weights, dispatch); });
   });
   return out;
@@ -150,22 +150,22 @@ void UnpermuteBackwardCpu(const UnpermuteGrads& grads, const Tensor& y, const Te
 
 }  // namespace
 
-Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts) {
+Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts, int64_t meta_rows) {
   CHECK(indices.shape().rank() == 2 && indices.tensor().dtype() == DType::kI32);
   CHECK(experts > 0);
   Saved chosen = indices.Save();
   std::vector<Var> plan = tape.Compute(
       {Tag("dispatch.source", true), Tag("dispatch.position", true), Tag("dispatch.offsets", true)},
-      [chosen, experts]() -> std::vector<Tensor> {
+      [chosen, experts, meta_rows]() -> std::vector<Tensor> {
         const Tensor& from = chosen.Get();
         const TensorOptions options = from.options(MemoryCategory::kActivations);
-        int64_t present = from.NumElements();
-        Launch(from.device(), "dispatch_count",
+        int64_t present = meta_rows >= 0 ? meta_rows : from.NumElements();
+        Launch(from.device(), MemoryWork("dispatch_count", from),
                [&] { present = CountPresent(from.span<const int32_t>(), experts); });
         Tensor source = Tensor::Empty({present}, options);
         Tensor position = Tensor::Empty(from.shape(), options);
         Tensor offsets = Tensor::Empty({experts + 1}, options);
-        Launch(from.device(), "dispatch_plan", [&] {
+        Launch(from.device(), MemoryWork("dispatch_plan", from, source, position, offsets), [&] {
           PlanCpu(from.span<const int32_t>(), source.span<int32_t>(), position.span<int32_t>(),
                   offsets.span<int32_t>());
         });
@@ -177,7 +177,7 @@ Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts) {
 std::vector<int64_t> ExpertCounts(const Dispatch& dispatch) {
   const int64_t experts = dispatch.offsets.NumElements() - 1;
   std::vector<int64_t> counts(static_cast<size_t>(experts));
-  Launch(dispatch.offsets.device(), "expert_counts", [&] {
+  Launch(dispatch.offsets.device(), MemoryWork("expert_counts", dispatch.offsets), [&] {
     const int32_t* offset = dispatch.offsets.data<int32_t>();
     for (size_t e = 0; e < counts.size(); ++e) counts[e] = offset[e + 1] - offset[e];
   });
@@ -188,7 +188,7 @@ std::vector<int64_t> ExpertCounts(const Tensor& indices, const Tensor& valid, in
   CHECK(indices.shape().rank() == 2);
   CHECK(!valid.defined() || valid.NumElements() == indices.dim(0));
   std::vector<int64_t> counts(static_cast<size_t>(experts));
-  Launch(indices.device(), "expert_counts", [&] {
+  Launch(indices.device(), MemoryWork("expert_counts", indices, valid), [&] {
     const int64_t top_k = indices.dim(1);
     const int32_t* chosen = indices.data<int32_t>();
     for (int64_t i = 0; i < indices.NumElements(); ++i) {
@@ -209,7 +209,7 @@ GroupedLeaves LeavesOfRows(const Dispatch& dispatch, const RowLeaves& rows) {
   grouped.index = rows.index;
   grouped.experts = dispatch.offsets.NumElements() - 1;
   grouped.bounds.resize(leaves * static_cast<size_t>(grouped.experts) * 2);
-  Launch(dispatch.offsets.device(), "leaves_of_rows", [&] {
+  Launch(dispatch.offsets.device(), MemoryWork("leaves_of_rows", dispatch.source), [&] {
     const int32_t* source = dispatch.source.data<int32_t>();
     const int32_t* offset = dispatch.offsets.data<int32_t>();
     for (int64_t e = 0; e < grouped.experts; ++e) {
@@ -253,7 +253,10 @@ Var Unpermute(Tape& tape, const Var& y, const Var& weights, const Dispatch& disp
       grads.dweights =
           all ? Tensor::Empty(ws.Get().shape(), options) : Tensor::Zeros(ws.Get().shape(), options);
     }
-    Launch(dout.device(), "unpermute_backward", [&] {
+    const Tensor read = gw == nullptr ? Tensor() : ys.Get();
+    const Work work =
+        MemoryWork("unpermute_backward", dout, read, ws.Get(), grads.dy, grads.dweights);
+    Launch(dout.device(), work, [&] {
       DispatchFloat(dout.dtype(), [&]<class T>() {
         UnpermuteBackwardCpu<T>(grads, ys.Get(), ws.Get(), dout, dispatch);
       });

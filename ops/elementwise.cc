@@ -71,7 +71,7 @@ void AddScaledInto(const Tensor& to, const Tensor& from, double scale) {
   CHECK(to.device() == from.device());
   CHECK(to.shape() == from.shape());
   Launch(
-      to.device(), "add_scaled",
+      to.device(), MemoryWork("add_scaled", to, to, from),
       [&] {
         DispatchFloat(to.dtype(), [&]<class T>() {
           AddScaledCpu(to.data<T>(), from.data<T>(), static_cast<T>(scale), to.NumElements());
@@ -87,7 +87,7 @@ void AddScaledInto(const Tensor& to, const Tensor& from, double scale) {
 void AddInto(const Tensor& to, const Tensor& from) { AddScaledInto(to, from, 1.0); }
 
 void ScaleInPlace(const Tensor& x, double scale) {
-  Launch(x.device(), "scale", [&] {
+  Launch(x.device(), MemoryWork("scale", x, x), [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
       T* p = x.data<T>();
       ParallelRanges(x.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
@@ -97,15 +97,30 @@ void ScaleInPlace(const Tensor& x, double scale) {
   });
 }
 
+void CopyInto(const Tensor& to, const Tensor& from) {
+  RecordWork(MemoryWork("copy", from, to));
+  to.CopyFrom(from);
+}
+
+void ZeroInPlace(const Tensor& x) {
+  RecordWork(MemoryWork("zero", x));
+  x.Zero();
+}
+
+Tensor CopyOf(const Tensor& x, MemoryCategory category) {
+  RecordWork(MemoryWork("copy", x, x));
+  return x.Clone(category);
+}
+
 Tensor Sum(const Tensor& a, const Tensor& b) {
-  Tensor y = a.Clone(a.category());
+  Tensor y = CopyOf(a, a.category());
   AddInto(y, b);
   return y;
 }
 
 double SumOfSquares(const Tensor& x) {
   double sum = 0;
-  Launch(x.device(), "sum_of_squares", [&] {
+  Launch(x.device(), MemoryWork("sum_of_squares", x), [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
       const T* p = x.data<T>();
       sum = ReduceBlocks(x.NumElements(), [&](int64_t begin, int64_t end) {
@@ -127,7 +142,7 @@ double SumOfSquares(const Tensor& x) {
 
 ExactSum ExactSumOfSquares(const Tensor& x) {
   ExactSum sum;
-  Launch(x.device(), "exact_sum_of_squares", [&] {
+  Launch(x.device(), MemoryWork("exact_sum_of_squares", x), [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
       // A few parts for each thread, as a sum has a fixed cost; where they are cut changes nothing.
       const int64_t n = x.NumElements();
@@ -159,7 +174,7 @@ void Widen(const Tensor& to, const Tensor& from) {
 
 void ConvertInto(const Tensor& to, const Tensor& from) {
   CHECK(to.shape() == from.shape());
-  Launch(to.device(), "convert", [&] {
+  Launch(to.device(), MemoryWork("convert", to, from), [&] {
     if (to.dtype() == DType::kF32 && from.dtype() == DType::kBF16) return Widen(to, from);
     DispatchStorage(to.dtype(), [&]<class To>() {
       DispatchStorage(from.dtype(), [&]<class From>() {
@@ -177,7 +192,7 @@ void RoundInPlace(const Tensor& x, DType format) {
   CHECK(x.dtype() == DType::kF32 && (format == DType::kBF16 || format == DType::kF16))
       << x.dtype() << " " << format;
   const NumberFormat to = format == DType::kBF16 ? NumberFormat::kBF16 : NumberFormat::kF16;
-  Launch(x.device(), "round", [&] {
+  Launch(x.device(), MemoryWork("round", x, x), [&] {
     float* p = x.data<float>();
     ParallelRanges(x.NumElements(), kElementGrain, [&](int64_t begin, int64_t end) {
       RoundTo(to, p + begin, p + begin, end - begin);
@@ -213,7 +228,7 @@ Var Add(Tape& tape, const Var& a, const Var& b) {
 Var Scale(Tape& tape, const Var& x, double scale) {
   Saved xs = x.Save();
   auto scaled = [scale](const Tensor& t) {
-    Tensor y = t.Clone(MemoryCategory::kActivations);
+    Tensor y = CopyOf(t, MemoryCategory::kActivations);
     ScaleInPlace(y, scale);
     return y;
   };

@@ -13,6 +13,10 @@ void AddInto(const Tensor& to, const Tensor& from);
 void AddScaledInto(const Tensor& to, const Tensor& from, double scale);
 // x *= scale.
 void ScaleInPlace(const Tensor& x, double scale);
+// Tensor::CopyFrom, Zero and Clone, told as work (ops/work.h).
+void CopyInto(const Tensor& to, const Tensor& from);
+void ZeroInPlace(const Tensor& x);
+Tensor CopyOf(const Tensor& x, MemoryCategory category);
 // a + b in new storage.
 Tensor Sum(const Tensor& a, const Tensor& b);
 // Sum of squares, accumulated in double over fixed blocks.

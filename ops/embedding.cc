@@ -101,11 +101,12 @@ void ScatterAddCpu(const Tensor& grad, const Scatter& s) {
   });
 }
 
+// Reported as if all tokens were different: a row of dy, and one of the table twice.
 void ScatterAdd(const Tensor& grad, const Tensor& tokens, const Tensor& dy, int64_t first_row) {
   const TensorOptions scratch{DType::kI32, grad.device(), MemoryCategory::kWorkspace};
   const Scatter scatter{tokens, dy, first_row, Tensor::Empty({grad.dim(0) + 1}, scratch),
                         Tensor::Empty({tokens.dim(0)}, scratch)};
-  Launch(grad.device(), "embedding_backward",
+  Launch(grad.device(), MemoryWork("embedding_backward", tokens, dy, dy, dy),
          [&] { DispatchFloat(grad.dtype(), [&]<class T>() { ScatterAddCpu<T>(grad, scatter); }); });
 }
 
@@ -123,7 +124,7 @@ Var Embedding(Tape& tape, const Tensor& tokens, Parameter& table, const Embeddin
     const Tensor value = table.Value();
     Tensor out =
         Tensor::Empty({tokens.dim(0), value.dim(1)}, value.options(MemoryCategory::kActivations));
-    Launch(out.device(), "embedding", [&] {
+    Launch(out.device(), MemoryWork("embedding", tokens, out, out), [&] {
       DispatchFloat(out.dtype(), [&]<class T>() { GatherCpu<T>(out, tokens, value, part); });
     });
     return out;

@@ -90,7 +90,7 @@ template void GemmParallel(const GemmArgs<float>& args, const InnerSum& order);
 template void GemmParallel(const GemmArgs<double>& args, const InnerSum& order);
 
 void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const Tensor& b,
-                Transpose transpose_b, double beta, const InnerSum& order) {
+                Transpose transpose_b, double beta, const InnerSum& order, MatmulFormat operands) {
   const bool ta = transpose_a == Transpose::kYes, tb = transpose_b == Transpose::kYes;
   CHECK(c.shape().rank() == 2 && a.shape().rank() == 2 && b.shape().rank() == 2);
   CHECK(a.device() == c.device() && b.device() == c.device());
@@ -98,8 +98,11 @@ void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const T
   CHECK(a.dim(ta ? 1 : 0) == m) << a.shape() << " into " << c.shape();
   CHECK(b.dim(tb ? 0 : 1) == n) << b.shape() << " into " << c.shape();
   CHECK(b.dim(tb ? 1 : 0) == k) << a.shape() << " times " << b.shape();
+  Work work = ProductWork("gemm", m, n, k);
+  work.bytes = BytesOf(a, b, c, beta != 0 ? c : Tensor());
+  work.operands = operands;
   Launch(
-      c.device(), "matmul",
+      c.device(), work,
       [&] {
         DispatchFloat(c.dtype(), [&]<class T>() {
           const GemmArgs<T> args{transpose_a,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "ops/matmul_format.h"
 #include "ops/numerics.h"
 #include "tensor/tensor.h"
 
@@ -49,8 +50,10 @@ template <class T>
 void GemmParallel(const GemmArgs<T>& args, const InnerSum& order);
 
 // c = op(a) op(b) + beta * c of dense 2-D tensors on any device; c's shape decides m and n.
-// Invariant: beta is 0 or 1, CPU only.
+// Invariant: beta is 0 or 1, CPU only. `operands` says what a and b were rounded to, for the report
+// of the product (ops/work.h).
 void MatmulInto(const Tensor& c, const Tensor& a, Transpose transpose_a, const Tensor& b,
-                Transpose transpose_b, double beta, const InnerSum& order = {});
+                Transpose transpose_b, double beta, const InnerSum& order = {},
+                MatmulFormat operands = MatmulFormat::kFull);
 
 }  // namespace choir

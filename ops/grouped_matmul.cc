@@ -158,6 +158,14 @@ void AwaitRows(const ExpertRuns& runs) {
   for (int64_t i = 0; i < NumRuns(runs); ++i) runs.before(i);
 }
 
+// What runs of experts do besides their products, in the same order.
+void PassRuns(const ExpertRuns& runs, const Tensor& to) {
+  for (int64_t i = 0; i < NumRuns(runs); ++i) {
+    if (runs.before) runs.before(i);
+    if (runs.after) runs.after(i, to);
+  }
+}
+
 // Experts [begin, end). Each tile is a product of its own, so that what is computed together
 // changes no bit.
 template <class T>
@@ -202,12 +210,30 @@ void MultiplyExperts(const Tensor& to, const RowProduct& p, const RoundedRows& r
   RunTiles(tiles, multiply);
 }
 
+// The products of all rows with their experts; `moved`: what they read and write.
+Work GroupedWork(const char* name, int64_t rows, const Sizes& size,
+                 const MatmulPrecision& precision, double moved) {
+  Work work = ProductWork(name, rows, size.out, size.in);
+  work.kind = WorkKind::kGrouped;
+  work.bytes = moved;
+  work.groups = size.experts;
+  work.operands = precision.format;
+  return work;
+}
+
 Tensor Multiply(const RowProduct& p, const ExpertRuns& runs) {
   const Sizes size = SizesOf(p.w);
   const int64_t width = p.forward() ? size.out : size.in;
   Tensor to = Tensor::Empty({p.from.dim(0), width}, p.from.options(MemoryCategory::kActivations));
   const RoundedRows rounded = MakeRounded(p);
-  Launch(to.device(), "grouped_linear", [&] {
+  if (p.rounds()) {
+    RecordWork(MemoryWork("round_operand", p.from, rounded.from, rounded.from_scales));
+    RecordWork(MemoryWork("round_operand", p.w, rounded.w, rounded.w_scales));
+  }
+  Work work = GroupedWork("grouped_gemm", p.from.dim(0), size, p.precision,
+                          BytesOf(p.from, rounded.from_scales, p.w, rounded.w_scales, to));
+  if (!p.forward()) std::swap(work.n, work.k);
+  Launch(to.device(), work, [&] {
     CHECK(p.offsets.data<int32_t>()[size.experts] == p.from.dim(0)) << "rows without an expert";
     const std::vector<int64_t> all = {0, size.experts};
     const std::vector<int64_t>& bounds = runs.bounds.empty() ? all : runs.bounds;
@@ -222,6 +248,7 @@ Tensor Multiply(const RowProduct& p, const ExpertRuns& runs) {
       if (runs.after) runs.after(run, to);
     }
   });
+  if (to.device() == Device::kMeta) PassRuns(runs, to);
   return to;
 }
 
@@ -338,9 +365,21 @@ void AddWeightGrad(const Tensor& grad, const WeightGrad& g, const RoundedGrads& 
   });
 }
 
+// Leaves share out the rows in ways that meta does not know: the first one reports for all.
+Work WeightWork(const Tensor& grad, const WeightGrad& g, const RoundedGrads& rounded,
+                int64_t leaf) {
+  if (leaf > 0) return MemoryWork("grouped_leaf");
+  if (g.rounds()) {
+    RecordWork(MemoryWork("round_operand", g.dy, rounded.dy.values, rounded.dy.scales));
+    RecordWork(MemoryWork("round_operand", g.x, rounded.x.values, rounded.x.scales));
+  }
+  return GroupedWork("grouped_gemm_weight", g.dy.dim(0), SizesOf(grad), g.precision,
+                     BytesOf(g.dy, g.x, grad, grad));
+}
+
 void AddWeight(const Tensor& grad, const WeightGrad& g, int64_t leaf) {
   RoundedGrads rounded{MakeRange(g, g.dy, grad.dim(0)), MakeRange(g, g.x, grad.dim(0)), {}};
-  Launch(grad.device(), "grouped_linear_weight", [&] {
+  Launch(grad.device(), WeightWork(grad, g, rounded, leaf), [&] {
     if (g.rounds()) {
       rounded.first_block = RoundRange(g, leaf, g.dy, OperandRole::kGradient, rounded.dy);
       RoundRange(g, leaf, g.x, OperandRole::kActivation, rounded.x);

@@ -59,7 +59,13 @@ Tensor CachedAttention(const Tensor& qkv, KvCache& cache, double scale) {
   CHECK(cache.keys.dim(1) == groups && cache.keys.dim(2) == dim) << cache.keys.shape();
   CHECK(cache.length + n <= cache.capacity()) << "the key-value cache is full";
   Tensor out = Tensor::Empty({n, groups * heads * dim}, qkv.options(MemoryCategory::kActivations));
-  Launch(qkv.device(), "cached attention", [&] {
+  const int64_t seen = cache.length + n;  // by the last query
+  const AttentionDims dims(qkv);
+  Work work = AttentionWork("cached_attention", dims, CausalPairs(n, cache.length));
+  work.m = n * groups * heads;
+  work.n = seen;
+  work.bytes = BytesOf(qkv, out, cache.keys.Rows(0, seen), cache.values.Rows(0, seen));
+  Launch(qkv.device(), work, [&] {
     DispatchFloat(qkv.dtype(),
                   [&]<class T>() { AttendCpu(qkv, cache, static_cast<T>(scale), out); });
   });

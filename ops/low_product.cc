@@ -17,13 +17,16 @@ const float* Data(const Tensor& t) { return t.defined() ? t.data<float>() : null
 
 void BlockProduct(const Tensor& c, const ProductOperand& a, const ProductOperand& b, double beta,
                   const InnerSum& order, const RoundedMatrix& ra, const RoundedMatrix& rb) {
-  Launch(c.device(), "fp8 product", [&] {
-    const bool sum_in_rows = a.transpose == Transpose::kYes;
+  const int64_t k = ra.values.dim(a.transpose == Transpose::kYes ? 0 : 1);
+  Work work = ProductWork("gemm", c.dim(0), c.dim(1), k);
+  work.bytes = BytesOf(ra.values, ra.scales, rb.values, rb.scales, c, beta != 0 ? c : Tensor());
+  work.operands = MatmulFormat::kFp8Block;
+  Launch(c.device(), work, [&] {
     const GemmArgs<float> args{a.transpose,
                                b.transpose,
                                c.dim(0),
                                c.dim(1),
-                               ra.values.dim(sum_in_rows ? 0 : 1),
+                               k,
                                1.0f,
                                ra.values.data<float>(),
                                ra.values.dim(1),
@@ -55,7 +58,7 @@ RoundedMatrix RoundMatrix(const ProductOperand& operand, const OperandRounding& 
     const auto blocks = BlockBounds(summed, sum, kFp8Block).size() - 1;
     rounded.scales = Tensor::Empty({static_cast<int64_t>(blocks), other}, options);
   }
-  Launch(m.device(), "rounding of a product's operand", [&] {
+  Launch(m.device(), MemoryWork("round_operand", m, rounded.values, rounded.scales), [&] {
     if (m.NumElements() == 0) return;
     RoundOperand({.how = how,
                   .from = m.data<float>(),
@@ -80,7 +83,7 @@ void ProductInto(const Tensor& c, const ProductOperand& a, const ProductOperand&
   const RoundedMatrix ra = RoundMatrix(a, of_a, order.pieces);
   const RoundedMatrix rb = RoundMatrix(b, of_b, order.pieces);
   if (of_a.HasScales()) return BlockProduct(c, a, b, beta, order, ra, rb);
-  MatmulInto(c, ra.values, a.transpose, rb.values, b.transpose, beta, order);
+  MatmulInto(c, ra.values, a.transpose, rb.values, b.transpose, beta, order, precision.format);
 }
 
 }  // namespace choir

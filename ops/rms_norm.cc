@@ -29,7 +29,7 @@ void ForEachBlock(int64_t rows, Body&& body) {
 
 Tensor NormForward(const Tensor& x, const Tensor& w, double eps) {
   Tensor y = Tensor::Empty(x.shape(), x.options(MemoryCategory::kActivations));
-  Launch(x.device(), "rms_norm", [&] {
+  Launch(x.device(), MemoryWork("rms_norm", x, w, y), [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
       const int64_t n = x.dim(1);
       const T *x_data = x.data<T>(), *weight = w.data<T>();
@@ -49,7 +49,7 @@ std::pair<Tensor, Tensor> AddNormForward(const Tensor& x, const Tensor& delta, c
                                          double eps) {
   const TensorOptions options = x.options(MemoryCategory::kActivations);
   Tensor sum = Tensor::Empty(x.shape(), options), normed = Tensor::Empty(x.shape(), options);
-  Launch(x.device(), "add_rms_norm", [&] {
+  Launch(x.device(), MemoryWork("add_rms_norm", x, delta, w, sum, normed), [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
       const int64_t n = x.dim(1);
       const T *x_data = x.data<T>(), *delta_data = delta.data<T>(), *weight = w.data<T>();
@@ -86,7 +86,7 @@ NormGrads NormBackward(const Tensor& x, const NormUse& norm, const RowBlocks& bl
   const Tensor weight = norm.w.Value();
   NormGrads grads{Tensor::Empty(x.shape(), dy.options()),
                   Tensor::Empty({blocks.count(), n}, x.options(MemoryCategory::kWorkspace))};
-  Launch(x.device(), "rms_norm backward", [&] {
+  Launch(x.device(), MemoryWork("rms_norm_backward", x, weight, dy, add, grads.dx), [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
       const T *x_data = x.data<T>(), *dy_data = dy.data<T>(), *w = weight.data<T>();
       const T* add_data = add.defined() ? add.data<T>() : nullptr;
@@ -126,7 +126,7 @@ void CheckShapes(const Var& x, const Parameter& w) {
 
 void AddColumnSums(const Tensor& to, const Tensor& rows) {
   CHECK(to.NumElements() == rows.dim(1));
-  Launch(to.device(), "add_column_sums", [&] {
+  Launch(to.device(), MemoryWork("add_column_sums", to, to, rows), [&] {
     DispatchFloat(to.dtype(), [&]<class T>() {
       const int64_t count = rows.dim(0), n = rows.dim(1);
       T* sums = to.data<T>();

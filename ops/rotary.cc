@@ -89,7 +89,7 @@ struct NormWeights {
 Tensor Forward(const Tensor& x, const NormWeights& norm, const RotaryTable& table,
                const Tensor& positions) {
   Tensor y = Tensor::Empty(x.shape(), x.options(MemoryCategory::kActivations));
-  Launch(x.device(), "qkv.rotary", [&] {
+  Launch(x.device(), MemoryWork("rotary", x, y, positions), [&] {
     DispatchFloat(x.dtype(), [&]<class T>() {
       const Dims d(x);
       const int rotated = table.options().dims;
@@ -199,7 +199,7 @@ Grads Backward(const BackwardInput& in, const SumCut& cut) {
   Grads grads{Tensor::Empty(in.dy.shape(), in.dy.options()), {}, {}};
   if (in.norm.q.defined()) grads.dq_sums = Tensor::Zeros(sums, workspace);
   if (in.norm.k.defined()) grads.dk_sums = Tensor::Zeros(sums, workspace);
-  Launch(in.dy.device(), "qkv.rotary backward", [&] {
+  Launch(in.dy.device(), MemoryWork("rotary_backward", in.x, in.dy, grads.dx, in.positions), [&] {
     DispatchFloat(in.dy.dtype(), [&]<class T>() {
       ParallelFor(cut.blocks.count(), [&](int64_t b) { BackwardBlock<T>(in, cut, grads, b); });
     });

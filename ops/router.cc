@@ -101,7 +101,7 @@ void ForEachRow(int64_t rows, int64_t width, const Body& body) {
 
 Tensor Scores(const Tensor& logits, ScoreFunction function) {
   Tensor scores = Tensor::Empty(logits.shape(), logits.options(MemoryCategory::kActivations));
-  Launch(scores.device(), "router_scores", [&] {
+  Launch(scores.device(), MemoryWork("router_scores", logits, scores), [&] {
     DispatchFloat(scores.dtype(), [&]<class T>() {
       const int64_t experts = logits.dim(1);
       ForEachRow(logits.dim(0), experts, [&](int64_t t) {
@@ -114,7 +114,7 @@ Tensor Scores(const Tensor& logits, ScoreFunction function) {
 
 Tensor ScoresBackward(const Tensor& scores, const Tensor& dscores, ScoreFunction function) {
   Tensor dx = Tensor::Empty(scores.shape(), dscores.options());
-  Launch(dx.device(), "router_scores_backward", [&] {
+  Launch(dx.device(), MemoryWork("router_scores_backward", scores, dscores, dx), [&] {
     DispatchFloat(dx.dtype(), [&]<class T>() {
       const int64_t experts = scores.dim(1);
       ForEachRow(scores.dim(0), experts, [&](int64_t t) {
@@ -156,7 +156,7 @@ double WeightFactor(const T* s, const int32_t* chosen, const RouterOptions& opti
 
 Tensor Weights(const Tensor& scores, const Tensor& indices, const RouterOptions& options) {
   Tensor weights = Tensor::Empty(indices.shape(), scores.options(MemoryCategory::kActivations));
-  Launch(weights.device(), "router_weights", [&] {
+  Launch(weights.device(), MemoryWork("router_weights", indices, weights, weights), [&] {
     DispatchFloat(weights.dtype(), [&]<class T>() {
       ForEachRow(scores.dim(0), 8 * options.top_k, [&](int64_t t) {
         const T* s = scores.data<T>() + t * options.experts;
@@ -191,7 +191,8 @@ void WeightsRowBackward(const T* s, const int32_t* chosen, const T* dw, T* ds,
 Tensor WeightsBackward(const Tensor& scores, const Tensor& indices, const Tensor& dweights,
                        const RouterOptions& options) {
   Tensor dscores = Tensor::Empty(scores.shape(), dweights.options());
-  Launch(dscores.device(), "router_weights_backward", [&] {
+  const Work work = MemoryWork("router_weights_backward", indices, dweights, dweights, dscores);
+  Launch(dscores.device(), work, [&] {
     DispatchFloat(dscores.dtype(), [&]<class T>() {
       ForEachRow(scores.dim(0), options.experts, [&](int64_t t) {
         WeightsRowBackward(scores.data<T>() + t * options.experts,
@@ -223,7 +224,7 @@ void CheckOptions(const Tensor& logits, const Tensor& bias, const RouterOptions&
 Tensor ChooseExperts(const Tensor& scores, const Tensor& bias, const RouterOptions& options) {
   Tensor indices = Tensor::Empty({scores.dim(0), options.top_k},
                                  {DType::kI32, scores.device(), MemoryCategory::kActivations});
-  Launch(scores.device(), "router_choose", [&] {
+  Launch(scores.device(), MemoryWork("router_choose", scores, bias, indices), [&] {
     DispatchFloat(scores.dtype(), [&]<class T>() { ChooseCpu<T>(indices, scores, bias, options); });
   });
   return indices;

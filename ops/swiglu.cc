@@ -99,7 +99,7 @@ T Limit(std::optional<double> clamp) {
 Tensor Forward(const Tensor& gate_up, std::optional<double> clamp) {
   const int64_t width = gate_up.dim(1) / 2;
   Tensor y = Tensor::Empty({gate_up.dim(0), width}, gate_up.options(MemoryCategory::kActivations));
-  Launch(y.device(), "swiglu", [&] {
+  Launch(y.device(), MemoryWork("swiglu", gate_up, y), [&] {
     DispatchFloat(y.dtype(), [&]<class T>() {
       ForwardCpu<T>(gate_up.data<T>(), y.data<T>(), y.NumElements(), Limit<T>(clamp));
     });
@@ -109,7 +109,7 @@ Tensor Forward(const Tensor& gate_up, std::optional<double> clamp) {
 
 Tensor Backward(const Tensor& gate_up, const Tensor& dy, std::optional<double> clamp) {
   Tensor dx = Tensor::Empty(gate_up.shape(), dy.options());
-  Launch(dx.device(), "swiglu backward", [&] {
+  Launch(dx.device(), MemoryWork("swiglu_backward", gate_up, dy, dx), [&] {
     DispatchFloat(dx.dtype(), [&]<class T>() {
       BackwardCpu<T>(gate_up.data<T>(), dy.data<T>(), dx.data<T>(), dy.NumElements(),
                      Limit<T>(clamp));

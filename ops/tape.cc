@@ -22,6 +22,12 @@ internal::Value* SourceOf(const Tensor& result, const std::vector<internal::Valu
   return nullptr;
 }
 
+Tensor Zeros(const Shape& shape, const TensorOptions& options) {
+  Tensor x = Tensor::Empty(shape, options);
+  ZeroInPlace(x);
+  return x;
+}
+
 }  // namespace
 
 void ObserveTapes(const TapeObserver* observer) { observer_of_thread = observer; }
@@ -110,12 +116,12 @@ void Sink::Weight(Parameter& parameter, std::vector<int64_t> leaves, AccumulateL
               accumulate = std::move(accumulate)] {
     const TensorOptions options = parameter.options(MemoryCategory::kGradients);
     if (parameter.tree == nullptr) {
-      if (!parameter.grad.defined()) parameter.grad = Tensor::Zeros(parameter.shape(), options);
+      if (!parameter.grad.defined()) parameter.grad = Zeros(parameter.shape(), options);
       accumulate(parameter.grad, -1);
     } else {
       CHECK(!leaves.empty()) << parameter.name << " has a tree, but its use no leaves";
       for (size_t i = 0; i < leaves.size(); ++i) {
-        Tensor grad = Tensor::Zeros(parameter.shape(), options);
+        Tensor grad = Zeros(parameter.shape(), options);
         accumulate(grad, static_cast<int64_t>(i));
         parameter.tree->Add(leaves[i], std::move(grad));
       }

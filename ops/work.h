@@ -6,13 +6,17 @@
 #include <functional>
 
 #include "ops/matmul_format.h"
+#include "tensor/tensor.h"
 
 namespace choir {
 
 enum class WorkKind : uint8_t {
   kMatmul,     // one product, or `groups` equal ones
-  kGrouped,    // products of `groups` experts, which share the m rows unevenly
-  kAttention,  // a fused attention core; m queries of all heads, n keys, k the head's width
+  kGrouped,    // products of `groups` experts, which share the m rows unevenly; the gradient of
+               // their weights, a sum over these rows, has the same m, n and k
+  kAttention,  // a fused attention core; m queries of all heads, n keys of the longest document,
+               // k the head's width. Flops are 4 k for each pair that the mask shows, 8 k backward
+               // (what is computed again to save memory is not counted)
   kMemory,     // bound by the bytes it moves
   kOptimizer   // the same, of weights and their state
 };
@@ -27,6 +31,19 @@ struct Work {
   int64_t groups = 1;
   MatmulFormat operands = MatmulFormat::kFull;
 };
+
+// Of all of them together; an undefined one has none.
+template <class... Tensors>
+double BytesOf(const Tensors&... tensors) {
+  return static_cast<double>((int64_t{0} + ... + (tensors.defined() ? tensors.bytes() : 0)));
+}
+// A kernel bound by the bytes of these tensors; one that is read and written stands twice.
+template <class... Tensors>
+Work MemoryWork(const char* name, const Tensors&... tensors) {
+  return {.name = name, .bytes = BytesOf(tensors...)};
+}
+// One product [m, k] x [k, n] with its flops; bytes and operands are the caller's to fill in.
+Work ProductWork(const char* name, int64_t m, int64_t n, int64_t k);
 
 using WorkListener = std::function<void(const Work&)>;
 

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "ops/work.h"
+
 namespace choir {
 
 void AverageInto(const Tensor& average, const Tensor& value, double decay) {
@@ -29,7 +31,7 @@ void WeightAverage::Update(int64_t step, const std::function<Tensor(size_t)>& va
   Wait();
   const bool first = updates_++ == 0;
   for (size_t i = 0; i < values_.size(); ++i) {
-    if (values_[i].device() == Device::kMeta) continue;
+    RecordWork(MemoryWork("ema_copy", values_[i], values_[i]));
     (first ? averages_ : values_)[i].CopyFrom(value(i));
   }
   if (first) return;

@@ -4,10 +4,11 @@
 #include <utility>
 
 #include "base/strings.h"
-#include "ops/launch.h"
 #include "ops/parallel_for.h"
+#include "ops/work.h"
 #include "optim/factored.h"
 #include "optim/muon.h"
+#include "optim/step_work.h"
 
 namespace choir {
 namespace {
@@ -76,13 +77,11 @@ Optimizer::State Optimizer::MakeState(OptimTarget target) const {
 void Optimizer::MakeTasks() {
   for (size_t i = 0; i < states_.size(); ++i) {
     const State& s = states_[i];
-    if (s.unit) continue;
-    Launch(s.target.value.device(), "optimizer step", [&] {
-      const int64_t n = s.grid.size(), grain = s.grid.Grain(kTaskGrain);
-      for (int64_t at = 0; at < n; at += grain) {
-        tasks_.push_back({i, at, std::min(n, at + grain)});
-      }
-    });
+    const Device device = s.target.value.device();
+    if (s.unit || device == Device::kMeta) continue;
+    CHECK(device == Device::kCpu) << "the optimizer's step has no CUDA kernel";
+    const int64_t n = s.grid.size(), grain = s.grid.Grain(kTaskGrain);
+    for (int64_t at = 0; at < n; at += grain) tasks_.push_back({i, at, std::min(n, at + grain)});
   }
 }
 
@@ -110,15 +109,37 @@ void Optimizer::Step(const StepInput& input) {
     const Task& task = tasks_[static_cast<size_t>(i)];
     Update(task, steps[task.target]);
   });
+  RecordUpdates();
+  // What its kernels would say has been said, as meta says it.
+  static const WorkListener& silent = *new WorkListener([](const Work&) {});
+  const ScopedWorkListener said(silent);
   StepMatrices(OptimKind::kMuon, steps);
   StepMatrices(OptimKind::kFactored, steps);
+}
+
+void Optimizer::RecordUpdates() const {
+  for (size_t i = 0; i < states_.size(); ++i) {
+    const State& s = states_[i];
+    const UpdateWork update{&s.target, static_cast<double>(StateBytes(i)),
+                            s.unit ? &*s.unit : nullptr};
+    switch (s.settings.kind) {
+      case OptimKind::kMuon:
+        RecordMuon(update, config_.muon);
+        break;
+      case OptimKind::kFactored:
+        RecordFactored(update);
+        break;
+      default:
+        RecordElementwise(update);
+    }
+  }
 }
 
 void Optimizer::StepMatrices(OptimKind kind, const std::vector<TargetStep>& steps) const {
   std::vector<MatrixTarget> singles, doubles;
   for (size_t i = 0; i < states_.size(); ++i) {
     const State& s = states_[i];
-    if (s.settings.kind != kind || s.target.value.device() == Device::kMeta) continue;
+    if (s.settings.kind != kind) continue;
     auto& list = s.target.computing() == DType::kF64 ? doubles : singles;
     list.push_back({&s.target, &*s.unit, &s.grid, &s.value, &s.m, s.factors, steps[i].rule,
                     steps[i].m, steps[i].value, options_.stochastic_values});

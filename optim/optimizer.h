@@ -52,7 +52,7 @@ class Optimizer {
 
   // One update of all targets. Gradients are finite; they are not changed. Returns when done: with
   // muon or factored and matrices that ranks split, all of them call it, and it blocks. On meta
-  // nothing is computed.
+  // nothing is computed. Reports the work of each target (optim/step_work.h).
   void Step(const StepInput& input);
 
   size_t size() const { return states_.size(); }
@@ -101,6 +101,7 @@ class Optimizer {
   void MakeTasks();
   const Moment& MomentOf(size_t i, std::string_view name) const;
   TargetStep StepOf(const State& state, const StepInput& input) const;
+  void RecordUpdates() const;
   void StepMatrices(OptimKind kind, const std::vector<TargetStep>& steps) const;
   void Update(const Task& task, const TargetStep& step) const;
   template <class Rule>

@@ -60,7 +60,7 @@ Tensor Redistribute(const Tensor& x, const RowMove& move) {
   }
   if (move.from == Spread::kPartial) {
     // The collectives overwrite what they are given.
-    const Tensor sum = x.Clone(MemoryCategory::kCommunication);
+    const Tensor sum = CopyOf(x, MemoryCategory::kCommunication);
     if (Whole(move.to)) {
       move.group->AllReduce(sum, ReduceOp::kSum).Wait();
       return sum;

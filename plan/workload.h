@@ -61,7 +61,8 @@ struct StepWorkload {
   ScheduleSpec schedule;              // microbatches: of one data rank
   std::vector<StageWorkload> stages;  // by stage, each as its slowest rank does it
   // Once a step and rank: sums of gradients, gathers of weights, norms and the optimizer, of the
-  // rank that needs longest.
+  // rank that needs longest. Sums that overlap hide behind its last backward pass, gathers behind
+  // its first forward pass.
   PassWork update;
   int ranks = 1;           // of the job
   double tokens = 0;       // of the global batch

@@ -72,7 +72,8 @@ Tensor ToGroups(const Tensor& x, const Trade& trade) {
   const Tensor packed = Tensor::Empty({x.NumElements()}, x.options(MemoryCategory::kCommunication));
   Tensor y = Tensor::Empty({trade.AllRows(), trade.MyGroups(), trade.width},
                            x.options(MemoryCategory::kActivations));
-  Launch(x.device(), "context_pack", [&] { CopyByGroups<true>(trade, x, packed); });
+  Launch(x.device(), MemoryWork("context_pack", x, packed),
+         [&] { CopyByGroups<true>(trade, x, packed); });
   trade.group->AllToAll(y, counts.by_rows, packed, counts.by_groups).Wait();
   return y;
 }
@@ -84,7 +85,8 @@ Tensor ToRows(const Tensor& y, const Trade& trade) {
   Tensor x = Tensor::Empty({trade.MyRows(), trade.groups, trade.width},
                            y.options(MemoryCategory::kActivations));
   trade.group->AllToAll(packed, counts.by_groups, y, counts.by_rows).Wait();
-  Launch(x.device(), "context_unpack", [&] { CopyByGroups<false>(trade, x, packed); });
+  Launch(x.device(), MemoryWork("context_unpack", x, packed),
+         [&] { CopyByGroups<false>(trade, x, packed); });
   return x;
 }
 

@@ -61,7 +61,7 @@ void ForEachKey(const RowRuns& parts, const Tensor& qkv, const Tensor& keys, Bod
 Tensor PackKeys(const Ring& ring, const Tensor& qkv) {
   const int me = ring.group->rank();
   Tensor keys = EmptyKeys(ring, qkv, me);
-  Launch(qkv.device(), "ring_pack", [&] {
+  Launch(qkv.device(), MemoryWork("ring_pack", keys, keys), [&] {
     DispatchFloat(qkv.dtype(), [&]<class T>() {
       ForEachKey<T>(ring.Of(me).parts, qkv, keys,
                     [](const T* from, T* way, int64_t n) { std::copy_n(from, n, way); });
@@ -71,7 +71,8 @@ Tensor PackKeys(const Ring& ring, const Tensor& qkv) {
 }
 
 void AddKeyGradients(const Ring& ring, const Tensor& dqkv, const Tensor& gradients) {
-  Launch(dqkv.device(), "ring_unpack", [&] {
+  const Work work = MemoryWork("ring_unpack", gradients, gradients, gradients);
+  Launch(dqkv.device(), work, [&] {
     DispatchFloat(dqkv.dtype(), [&]<class T>() {
       ForEachKey<T>(ring.Of(ring.group->rank()).parts, dqkv, gradients,
                     [](T* to, const T* way, int64_t n) {

@@ -24,7 +24,7 @@ std::vector<int64_t> Scaled(const std::vector<int64_t>& rows, int64_t width) {
 // to[i] = from[order[i]], or to[order[i]] = from[i]; any dtype.
 template <bool kGather>
 void Reorder(const Tensor& to, const Tensor& from, const Tensor& order) {
-  Launch(to.device(), "exchange_order", [&] {
+  Launch(to.device(), MemoryWork("exchange_order", to, from, order), [&] {
     const int64_t bytes = from.dim(1) * SizeOf(from.dtype());
     const int32_t* at = order.data<int32_t>();
     const auto* source = static_cast<const std::byte*>(from.raw());
@@ -46,7 +46,7 @@ Tensor Pack(const ExchangePlan& plan, const ExchangePiece& piece, const Tensor& 
   int64_t to = 0;
   for (size_t m = 0; m < piece.send_rows.size(); ++m) {
     const int64_t rows = piece.send_rows[m];
-    packed.Rows(to, rows).CopyFrom(sorted.Rows(piece.sorted_begin[m], rows));
+    CopyInto(packed.Rows(to, rows), sorted.Rows(piece.sorted_begin[m], rows));
     to += rows;
   }
   return packed;
@@ -73,7 +73,9 @@ void Unpack(const ExchangePlan& plan, const ExchangePiece& piece, const Tensor& 
       pieces.push_back(returned.Rows(from + static_cast<int64_t>(t) * rows, rows));
     }
     const size_t added = parts > 1 && Injected(Fault::kPartsNotSummed) ? 1 : parts;
-    if (rows > 0) sorted.Rows(piece.sorted_begin[m], rows).CopyFrom(AddParts(pieces, 0, added));
+    if (rows > 0) {
+      CopyInto(sorted.Rows(piece.sorted_begin[m], rows), AddParts(pieces, 0, added));
+    }
     from += static_cast<int64_t>(parts) * rows;
   }
 }

@@ -20,7 +20,7 @@ struct Done {
 
 class Simulation {
  public:
-  Simulation(const ScheduleSpec& spec, const ActionLists& lists, const StageCosts& costs)
+  Simulation(const ScheduleSpec& spec, const ActionLists& lists, const ActionCosts& costs)
       : spec_(spec), lists_(lists), costs_(costs) {
     CHECK(lists.size() == static_cast<size_t>(spec.ranks));
     done_.resize(static_cast<size_t>(spec.stages()) * static_cast<size_t>(spec.microbatches));
@@ -71,20 +71,6 @@ class Simulation {
     return ready;
   }
 
-  double Cost(const Action& action) const {
-    switch (action.kind) {
-      case ActionKind::kForward:
-        return costs_.forward;
-      case ActionKind::kBackward:
-        return costs_.backward_input + costs_.backward_weight;
-      case ActionKind::kBackwardInput:
-        return costs_.backward_input;
-      case ActionKind::kBackwardWeight:
-        return costs_.backward_weight;
-    }
-    return 0;
-  }
-
   // Runs the next action of the rank, or the next pair, if what it needs was made.
   bool RunNext(int rank) {
     State& state = states_[static_cast<size_t>(rank)];
@@ -92,11 +78,12 @@ class Simulation {
     if (state.next == list.size()) return false;
     const Action& action = list[state.next];
     CHECK(StageOwner(spec_, action.stage) == rank) << ToString(action) << " on rank " << rank;
-    const bool pair = costs_.pair.has_value() && action.paired && state.next + 1 < list.size();
+    const bool pair = costs_.pair && action.paired && state.next + 1 < list.size();
     double begin = std::max(state.free, Ready(action));
     if (pair) begin = std::max(begin, Ready(list[state.next + 1]));
     if (begin == kNever) return false;
-    const double end = begin + (pair ? *costs_.pair : Cost(action));
+    const double end =
+        begin + (pair ? costs_.pair(action, list[state.next + 1]) : costs_.action(action));
     run_.ranks[static_cast<size_t>(rank)].busy += end - begin;
     Record(rank, action, {begin, end});
     if (pair) Record(rank, list[state.next], {begin, end});
@@ -142,11 +129,25 @@ class Simulation {
 
   const ScheduleSpec& spec_;
   const ActionLists& lists_;
-  const StageCosts& costs_;
+  const ActionCosts& costs_;
   std::vector<Done> done_;
   std::vector<State> states_;
   ScheduleRun run_;
 };
+
+double CostOf(const StageCosts& costs, ActionKind kind) {
+  switch (kind) {
+    case ActionKind::kForward:
+      return costs.forward;
+    case ActionKind::kBackward:
+      return costs.backward_input + costs.backward_weight;
+    case ActionKind::kBackwardInput:
+      return costs.backward_input;
+    case ActionKind::kBackwardWeight:
+      return costs.backward_weight;
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -166,6 +167,15 @@ std::string ScheduleRun::DescribeBlocked() const {
 
 ScheduleRun RunSchedule(const ScheduleSpec& spec, const ActionLists& lists,
                         const StageCosts& costs) {
+  ActionCosts of_actions;
+  of_actions.action = [&](const Action& action) { return CostOf(costs, action.kind); };
+  if (costs.pair) of_actions.pair = [&](const Action&, const Action&) { return *costs.pair; };
+  of_actions.send = costs.send;
+  return RunActions(spec, lists, of_actions);
+}
+
+ScheduleRun RunActions(const ScheduleSpec& spec, const ActionLists& lists,
+                       const ActionCosts& costs) {
   return Simulation(spec, lists, costs).Run();
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,10 +41,20 @@ struct ScheduleRun {
   std::string DescribeBlocked() const;  // one line each
 };
 
+// Costs that differ by stage; each is asked for once as its action runs.
+struct ActionCosts {
+  std::function<double(const Action&)> action;
+  // Of two paired actions that run as one; none: one by one.
+  std::function<double(const Action&, const Action&)> pair;
+  double send = 0;  // as in StageCosts
+};
+
 // Each rank runs its list in order, an action as soon as the rank is free and the action's input is
 // there; a send takes costs.send and no time of the ranks. `lists` may be any lists, right or
 // wrong, whose actions are of stages that their rank owns (CHECKed).
 ScheduleRun RunSchedule(const ScheduleSpec& spec, const ActionLists& lists,
                         const StageCosts& costs);
+ScheduleRun RunActions(const ScheduleSpec& spec, const ActionLists& lists,
+                       const ActionCosts& costs);
 
 }  // namespace choir

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/random.h"
 #include "base/strings.h"
+#include "ops/elementwise.h"
 #include "tensor/cast.h"
 
 namespace choir {
@@ -42,7 +43,7 @@ void Bucket::Pack(std::span<const Summand> summands) {
             {at, count, summands[i].name, summands[i].first + done[i], summands[i].round});
       }
       const Tensor flat = whole.Reshape({whole.NumElements()});
-      buffer_.Rows(at, count).CopyFrom(flat.Rows(done[i], count));
+      CopyInto(buffer_.Rows(at, count), flat.Rows(done[i], count));
       done[i] += count;
       at += count;
     }

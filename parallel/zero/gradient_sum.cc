@@ -130,13 +130,13 @@ void GradientSum::Begin(std::shared_ptr<const LeafTree> tree, int64_t microbatch
     Sum& sum = sums_[i];
     sum.left = microbatches;
     sum.sent = sum.received = 0;
-    if (sum.leaves) shards_[i].grad.Zero();
+    if (sum.leaves) ZeroInPlace(shards_[i].grad);
     if (place_.invariant()) {
       PlantTree(entries_[i], tree);
       sum.rounds =
           std::make_unique<GradTree>(std::make_shared<LeafTree>(microbatches, /*chunks=*/1));
     } else if (!sum.leaves) {
-      entries_[i].parameter->grad.Zero();
+      ZeroInPlace(entries_[i].parameter->grad);
     }
   }
 }
@@ -190,7 +190,7 @@ void GradientSum::SumOnce(size_t i) {
   if (OverHeadsLater(entry)) return;  // in Finish
   Tensor sum = Collect(i);
   const SumAxes axes = AxesOf(entry.placement);
-  const auto done = [grad = shards_[i].grad](const Tensor& piece) { grad.CopyFrom(piece); };
+  const auto done = [grad = shards_[i].grad](const Tensor& piece) { CopyInto(grad, piece); };
   if (axes != SumAxes{}) {
     return queue_.Add(axes, SummandOf(i, std::move(sum)), done);
   }
@@ -227,7 +227,7 @@ void GradientSum::AddRound(size_t i, int64_t round, const Tensor& piece) {
   const bool replaces = sum.received++ > 0 && Injected(Fault::kGradientShardOverwritten);
   if (place_.invariant()) {
     if (replaces) sum.rounds->Take();
-    return sum.rounds->Add(round, piece.Clone(MemoryCategory::kGradients));
+    return sum.rounds->Add(round, CopyOf(piece, MemoryCategory::kGradients));
   }
   if (replaces) shards_[i].grad.Zero();
   AddInto(shards_[i].grad, piece);
@@ -239,7 +239,7 @@ void GradientSum::FinishShard(size_t i) {
   if (place_.invariant()) {
     const std::vector<GradTree::Node> roots = sums_[i].rounds->Take();
     CHECK(roots.size() <= 1) << entries_[i].parameter->name << " lacks microbatches";
-    if (!roots.empty()) grad.CopyFrom(roots[0].sum);
+    if (!roots.empty()) CopyInto(grad, roots[0].sum);
     return;
   }
   SumAxes axes = AxesOf(entries_[i].placement);
@@ -247,14 +247,15 @@ void GradientSum::FinishShard(size_t i) {
   if (axes == SumAxes{}) return;
   Summand summand = SummandOf(i, grad);
   summand.first = shards_[i].begin;
-  queue_.Add(axes, std::move(summand), [grad](const Tensor& sum) { grad.CopyFrom(sum); });
+  queue_.Add(axes, std::move(summand), [grad](const Tensor& sum) { CopyInto(grad, sum); });
 }
 
 void GradientSum::SumOverHeads(size_t i) {
   Parameter& p = *entries_[i].parameter;
   const Tensor sum = FinishTree(p, place_, SummedAxes(entries_[i].placement));
   Shard& shard = shards_[i];
-  shard.grad.CopyFrom(sum.Reshape({sum.NumElements()}).Rows(shard.begin, shard.grad.dim(0)));
+  const Tensor flat = sum.Reshape({sum.NumElements()});
+  CopyInto(shard.grad, flat.Rows(shard.begin, shard.grad.dim(0)));
 }
 
 void GradientSum::EndPass() {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "ops/parallel_for.h"
+#include "ops/work.h"
 #include "tensor/cast.h"
 
 namespace choir {
@@ -15,6 +16,7 @@ Event RoundedExchange::Start(Communicator& group, const Tensor& x, std::span<con
   const TensorOptions options{DType::kBF16, x.device(), MemoryCategory::kCommunication};
   sent_ = Tensor::Empty({x.NumElements()}, options);
   received_ = Tensor::Empty({*mine * members_}, options);
+  RecordWork(MemoryWork("round_gradient", x, sent_));
   if (x.device() != Device::kMeta) {
     BFloat16* codes = sent_.data<BFloat16>();
     ParallelRanges(x.NumElements(), kElementGrain,
@@ -26,6 +28,7 @@ Event RoundedExchange::Start(Communicator& group, const Tensor& x, std::span<con
 
 void RoundedExchange::Finish() {
   const int64_t n = mine_.NumElements();
+  RecordWork(MemoryWork("sum_rounded", received_, mine_));
   if (mine_.device() != Device::kMeta) {
     float* sum = mine_.data<float>();
     const BFloat16* codes = received_.data<BFloat16>();

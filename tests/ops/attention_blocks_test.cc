@@ -40,7 +40,7 @@ std::vector<SeenBlock> BlocksOf(const CutCase& c) {
 
 // Copies the last two slots of [T, G, n, D] to those of `to`, [T, G, m, D], or adds them.
 void CopyKeys(const Tensor& from, const Tensor& to, bool add) {
-  Launch(from.device(), "copy_keys", [&] {
+  Launch(from.device(), MemoryWork("copy_keys", from), [&] {
     DispatchFloat(from.dtype(), [&]<class T>() {
       const int64_t dim = from.dim(3), n = from.dim(2) * dim, m = to.dim(2) * dim;
       for (int64_t i = 0; i < from.dim(0) * from.dim(1); ++i) {

@@ -6,8 +6,10 @@
 #include <cstring>
 
 #include "base/random.h"
+#include "base/strings.h"
 #include "ops/elementwise.h"
 #include "ops/parallel_for.h"
+#include "ops/work.h"
 #include "tensor/tolerance.h"
 
 namespace choir {
@@ -78,6 +80,19 @@ std::shared_ptr<const RowLeaves> LeavesOf(int64_t rows) {
   return leaves;
 }
 
+// What kernels have told of their work.
+struct Told {
+  std::vector<std::string> kernels;
+  double product_flops = 0;
+
+  void Add(const Work& w) {
+    kernels.push_back(StrCat(w.name, ": kind ", static_cast<int>(w.kind), " flops ", w.flops,
+                             " bytes ", w.bytes, " m ", w.m, " n ", w.n, " k ", w.k, " groups ",
+                             w.groups, " operands ", static_cast<int>(w.operands)));
+    if (w.kind != WorkKind::kMemory) product_flops += w.flops;
+  }
+};
+
 struct Outcome {
   std::vector<Shape> shapes;
   Values outputs;
@@ -85,6 +100,7 @@ struct Outcome {
   double objective = 0;
   int64_t peak_bytes = 0;
   int64_t recomputed = 0;
+  Told work;
 };
 
 OpArguments MakeArguments(const OpCase& op, const Values& values, const Mode& mode, Tape& tape) {
@@ -137,6 +153,8 @@ Outcome RunCase(const OpCase& op, const Values& values, const Mode& mode) {
   MemoryLedger ledger;
   ScopedLedger scoped(mode.options.device, ledger);
   Outcome outcome;
+  const WorkListener listener = [&](const Work& work) { outcome.work.Add(work); };
+  const ScopedWorkListener listening(listener);
   {
     Tape tape;
     tape.SetNumerics(mode.numerics);
@@ -252,7 +270,9 @@ void CheckMode(const OpCase& op, const Values& values, const Mode& mode) {
     SCOPED_TRACE("deferred weight gradients");
     Mode defer = mode;
     defer.defer = true;
-    ExpectSameBits(kept, RunCase(op, values, defer));
+    const Outcome deferred = RunCase(op, values, defer);
+    ExpectSameBits(kept, deferred);
+    EXPECT_EQ(deferred.work.kernels.size(), kept.work.kernels.size());
   }
   for (int threads : {1, 3}) {
     SCOPED_TRACE("threads: " + std::to_string(threads));
@@ -268,6 +288,7 @@ void CheckMode(const OpCase& op, const Values& values, const Mode& mode) {
   if (op.data_decide_memory) {
     EXPECT_GE(planned.peak_bytes, kept.peak_bytes);
   } else {
+    EXPECT_EQ(planned.work.kernels, kept.work.kernels);
     EXPECT_EQ(planned.peak_bytes, kept.peak_bytes);
   }
 }
@@ -289,6 +310,7 @@ void CheckInvariantOpCase(const OpCase& op, int64_t rows) {
   mode.rows = rows;
   const Outcome invariant = RunCase(op, values, mode);
   const double bound = ErrorBound(DType::kF32, op.reduction);
+  EXPECT_EQ(invariant.work.product_flops, fast.work.product_flops) << "products count once";
   ExpectNear(invariant.outputs, fast.outputs, bound, "output");
   ExpectNear(invariant.gradients, fast.gradients, bound, "gradient of input");
   CheckMode(op, values, mode);

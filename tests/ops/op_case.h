@@ -39,18 +39,20 @@ struct OpCase {
   std::function<std::vector<Var>(Tape&, OpArguments&)> run;
   // Terms of the longest sum behind any output or gradient element.
   int64_t reduction = 1;
-  // Whether values decide how much memory is needed: then meta's peak is an upper bound.
+  // Whether values decide how much memory is needed: then meta's peak is an upper bound, and its
+  // work is not compared.
   bool data_decide_memory = false;
 };
 
 // In float64: gradients by finite differences. Float32 against float64 within ErrorBound.
-// On meta: same shapes and the same peak bytes. Recomputing everything: the same bits. One thread
-// and three: the same bits. Weight gradients deferred: the same bits.
+// On meta: same shapes, the same peak bytes and the same reports of work. Recomputing everything:
+// the same bits. One thread and three: the same bits. Weight gradients deferred: the same bits.
 void CheckOpCase(const OpCase& op);
 
-// With invariant numerics: within ErrorBound of the fast mode, and every check above but finite
-// differences. `rows` > 0: the tape's rows are that many, cut into kVirtualPieces leaves, and every
-// parameter's gradient is the root of a tree; 0: parameters have no trees.
+// With invariant numerics: within ErrorBound of the fast mode, with as many flops of products, and
+// every check above but finite differences. `rows` > 0: the tape's rows are that many, cut into
+// kVirtualPieces leaves, and every parameter's gradient is the root of a tree; 0: parameters have
+// no trees.
 void CheckInvariantOpCase(const OpCase& op, int64_t rows);
 
 }  // namespace choir

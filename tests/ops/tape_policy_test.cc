@@ -254,7 +254,7 @@ OffloadedChain RunChain(TensorPolicy policy, Device device) {
   return run;
 }
 
-TEST(TapePolicy, OffloadedTensorsLeaveAndComeBackInProgramOrder) {
+TEST(TapePolicyThreads, OffloadedTensorsLeaveAndComeBackInProgramOrder) {
   const OffloadedChain run = RunChain(kOffload, Device::kCpu);
   // x and the newest; then at most two links that are leaving.
   EXPECT_EQ(run.forward, (std::vector<double>{2, 3, 4, 4, 4, 4, 2}));
@@ -276,7 +276,7 @@ TEST(TapePolicy, BytesAreThoseOfTheMetaDeviceAtEveryMoment) {
   }
 }
 
-TEST(TapePolicy, OffloadedTensorsThatNobodyReadAreForgotten) {
+TEST(TapePolicyThreads, OffloadedTensorsThatNobodyReadAreForgotten) {
   Counted counted;
   {
     Tape tape;
