@@ -70,6 +70,10 @@ void DecodeRow(NumberFormat format, const Parts& p, int64_t row, float* to) {
   for (int64_t i = 0; i < p.width; ++i) to[i] /= p.scales[row];
 }
 
+Work WorkOf(const char* name, const CompressedTensor& x, int64_t wide) {
+  return {.name = name, .bytes = static_cast<double>(x.codes->bytes() + wide)};
+}
+
 }  // namespace
 
 CompressedTensor Compress(const Tensor& x, NumberFormat format) {
@@ -79,7 +83,7 @@ CompressedTensor Compress(const Tensor& x, NumberFormat format) {
       HasScales(format) ? RowsOf(x.shape()) * static_cast<int64_t>(sizeof(float)) : 0;
   to.codes = std::make_shared<Storage>(CodeBytes(format, x.shape()) + scales, x.device(),
                                        MemoryCategory::kActivations);
-  Launch(x.device(), "compress", [&] {
+  Launch(x.device(), WorkOf("compress", to, x.bytes()), [&] {
     const Parts p = PartsOf(to);
     const float* from = x.data<float>();
     ForRows(p, [&](int64_t first, int64_t count) {
@@ -95,7 +99,7 @@ CompressedTensor Compress(const Tensor& x, NumberFormat format) {
 
 Tensor Expand(const CompressedTensor& x) {
   Tensor to = Tensor::Empty(x.shape, {DType::kF32, x.codes->device()});
-  Launch(to.device(), "expand", [&] {
+  Launch(to.device(), WorkOf("expand", x, to.bytes()), [&] {
     const Parts p = PartsOf(x);
     float* values = to.data<float>();
     ForRows(p, [&](int64_t first, int64_t count) {
