@@ -15,6 +15,8 @@ namespace {
 
 bool HasScales(NumberFormat format) { return BitsOf(format).bits() == 8; }
 
+int64_t RowsOf(const Shape& shape) { return shape.rank() < 2 ? 1 : shape.dim(0); }
+
 // The codes and the factors behind them.
 struct Parts {
   int64_t rows, width;
@@ -27,7 +29,7 @@ int64_t CodeBytes(NumberFormat format, const Shape& shape) {
 }
 
 Parts PartsOf(const CompressedTensor& x) {
-  const int64_t rows = x.shape.rank() == 0 ? 1 : x.shape.dim(0);
+  const int64_t rows = RowsOf(x.shape);
   auto* const bytes = static_cast<uint8_t*>(x.codes->data());
   return {rows, rows == 0 ? 0 : x.shape.NumElements() / rows, bytes,
           HasScales(x.format) ? reinterpret_cast<float*>(bytes + CodeBytes(x.format, x.shape))
@@ -77,8 +79,8 @@ Work WorkOf(const char* name, const CompressedTensor& x, int64_t wide) {
 CompressedTensor Compress(const Tensor& x, NumberFormat format) {
   CHECK(x.dtype() == DType::kF32) << "only F32 is compressed, not " << x.dtype();
   CompressedTensor to{format, x.shape(), nullptr};
-  const int64_t rows = x.shape().rank() == 0 ? 1 : x.dim(0);
-  const int64_t scales = HasScales(format) ? rows * static_cast<int64_t>(sizeof(float)) : 0;
+  const int64_t scales =
+      HasScales(format) ? RowsOf(x.shape()) * static_cast<int64_t>(sizeof(float)) : 0;
   to.codes = std::make_shared<Storage>(CodeBytes(format, x.shape()) + scales, x.device(),
                                        MemoryCategory::kActivations);
   Launch(x.device(), WorkOf("compress", to, x.bytes()), [&] {

@@ -36,7 +36,8 @@ Sample MakeSample(const PublishedRun& run, const Hardware& datasheet);
 // With all microbatches on paper.
 double PredictSecondsInFull(const Sample& sample, const Values& values);
 // Once a pipeline is full, each further microbatch of every rank costs the same: of many, all but
-// 2 P and 3 P are left out. Differs from the full schedule by less than 0.1 % (the report shows it).
+// 2 P and 3 P are left out. Differs from the full schedule by less than 0.1 % (the report shows
+// it).
 
 double PredictSeconds(const Sample& sample, const Values& values);
 

@@ -98,14 +98,14 @@ void ApplyExchangeRules(const Json& row, PublishedRun& run) {
   // Recipes hide the exchanges of dense blocks behind products; those of expert models do not.
   method.tensor_overlap = (bridge && !run.moe()) || InSources(run, 15, 16) ||
                           Has(note, "async TP") || Has(run.id, "asynctp");
-  method.data_overlap = !InSources(run, 1, 14) && !InSources(run, 19, 21) &&
-                        !InSources(run, 78, 78);
+  method.data_overlap =
+      !InSources(run, 1, 14) && !InSources(run, 19, 21) && !InSources(run, 78, 78);
   if (Has(Text(row["layout"], "shard"), "torch")) method.data_overlap = true;
   method.expert_overlap = Has(note, "1f1b overlap");
   method.dedupe = modern && note != "tokendrop";
   method.frozen = Has(run.id, "-lora-");
-  const bool reduces_f32 = InSources(run, 15, 16) || InSources(run, 58, 60) ||
-                           InSources(run, 78, 78);
+  const bool reduces_f32 =
+      InSources(run, 15, 16) || InSources(run, 58, 60) || InSources(run, 78, 78);
   method.gradient_bytes = reduces_f32 ? 4 : 2;
   if (modern && run.layout.tensor > 1) run.layout.sequence = true;
   const auto cut = row["layout"].find("scatter_gather");

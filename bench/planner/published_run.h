@@ -16,11 +16,11 @@ struct PublishedModel {
   int layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0;
   int ffn = 0;  // of dense layers
   int vocab = 0, seq = 0;
-  bool gated = true;           // SwiGLU; else a GELU of the same width
-  bool tied = false;           // the head is the embedding
+  bool gated = true;  // SwiGLU; else a GELU of the same width
+  bool tied = false;  // the head is the embedding
   bool fused_attention = true;
   bool dropout = false;
-  int window = 0;              // of every other layer; 0: none
+  int window = 0;  // of every other layer; 0: none
   // Mixture of experts; 0 experts: dense.
   int experts = 0, topk = 0, shared = 0, moe_ffn = 0, dense_layers = 0;
   // Latent attention; 0: none.
@@ -44,8 +44,8 @@ struct PublishedMethod {
   bool expert_overlap = false;
   bool dedupe = false;  // the dispatcher sends a token once to each node or rank, not once a choice
   bool graphs = false;
-  bool frozen = false;  // only adapters train: no gradients of weights
-  bool layer_only = false;   // one layer without embedding, head and update
+  bool frozen = false;         // only adapters train: no gradients of weights
+  bool layer_only = false;     // one layer without embedding, head and update
   bool split_handover = true;  // tensor ranks send a part each to the next stage
   double gradient_bytes = 4;
 };
