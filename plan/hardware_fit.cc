@@ -57,6 +57,8 @@ void FitShare(const Samples& samples, double& share, const Hardware& hardware) {
   }
 }
 
+constexpr double kLeastBytes = 1 << 20;
+
 void FitMemory(std::span<const TimedWork> all, Hardware& hardware) {
   Samples samples = Select(all, [](const Work& w) { return w.kind == WorkKind::kMemory; });
   CHECK(samples.size() >= 2) << "kernels bound by memory";
@@ -64,11 +66,14 @@ void FitMemory(std::span<const TimedWork> all, Hardware& hardware) {
             [](const TimedWork* a, const TimedWork* b) { return Main(*a).bytes < Main(*b).bytes; });
   const TimedWork &smallest = *samples.front(), &largest = *samples.back();
   hardware.host.kernel_seconds = smallest.seconds;
-  const double seconds = std::max(largest.seconds - smallest.seconds, largest.seconds / 2);
   MemoryRate& memory = hardware.memory;
-  memory.bytes_per_second = Main(largest).bytes / seconds;
-  memory.efficiency = 1;
-  memory.half_bytes = 0;
+  memory = {memory.bytes, Main(largest).bytes / largest.seconds};
+  // The small ones are in caches, which this model does not know: those whose time matters count.
+  std::erase_if(samples,
+                [&](const TimedWork* s) { return s != &largest && Main(*s).bytes < kLeastBytes; });
+  for (int i = 0; i < 12; ++i) {
+    memory.bytes_per_second *= std::exp(MeanLogRatio(samples, hardware));
+  }
   double best = SquaredError(samples, hardware);
   for (double half = 64; half < Main(largest).bytes; half *= 2) {
     Hardware tried = hardware;

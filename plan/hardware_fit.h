@@ -26,8 +26,8 @@ struct TimedExchange {
 // Sets host.kernel_seconds, memory (but for its capacity), products, shape, grouped_efficiency and
 // attention. `samples` hold small and large kernels of kind kMemory and products of full operands
 // (CHECKed); of what else is missing, the constants stay. `threads` work on tiles of a product. The
-// peak is the best rate measured; where operands are rounded first, the time that takes beyond its
-// bytes is counted to the product.
+// peak is the best rate measured; the bandwidth is that of kernels of at least 1 MiB; where
+// operands are rounded first, the time that takes beyond its bytes is counted to the product.
 void FitWork(std::span<const TimedWork> samples, int threads, Hardware& hardware);
 
 // Sets bytes_per_second and latencies of the levels that the samples crossed, for rings: those

@@ -11,8 +11,10 @@
 #include "checkpoint/hdf5_file.h"
 #include "ops/gemm.h"
 #include "ops/parallel_for.h"
+#include "optim/precision_config.h"
 #include "parallel/comm/local_world.h"
 #include "parallel/comm/mpi_comm.h"
+#include "plan/collective_time.h"
 #include "tensor/cuda_device.h"
 #include "train/measure_links.h"
 #include "train/measure_work.h"
@@ -79,7 +81,7 @@ Hardware Known(const World* world) {
   Hardware hardware;
   const int ranks = RanksOfNode(world);
   hardware.name =
-      StrCat(Processor(), ", ", NumThreads(), " threads a rank, ", ranks, " ranks in a node");
+      StrCat(Processor(), "; threads of a rank: ", NumThreads(), ", ranks in a node: ", ranks);
   hardware.sources = {StrCat("choir doctor --measure, choir ", CodeVersion())};
   hardware.memory.bytes = MemoryBytes() / ranks;
   hardware.links.ranks_per_node = ranks;
@@ -97,6 +99,44 @@ std::string Rate(const char* what, double value, double unit, const char* name) 
   char text[64];
   std::snprintf(text, sizeof text, "%.4g %s", value / unit, name);
   return Line(what, text);
+}
+
+// "[1024, 64] x [64, 256]", or bytes where there is no product.
+std::string ShapeOf(const Work& work) {
+  if (work.kind == WorkKind::kAttention) return StrCat(work.n, " tokens");
+  if (work.flops == 0) return StrCat(static_cast<int64_t>(work.bytes), " bytes");
+  const std::string groups = work.groups > 1 ? StrCat(work.groups, " experts, ") : "";
+  return StrCat(groups, "[", work.m, ", ", work.k, "] x [", work.k, ", ", work.n, "]");
+}
+
+std::string Sample(const std::string& what, const std::string& shape, double seconds, double rate,
+                   double predicted) {
+  char line[160];
+  std::snprintf(line, sizeof line, "%-24s %-38s %12.2f us %9.2f %12.2f us\n", what.c_str(),
+                shape.c_str(), seconds * 1e6, rate / 1e9, predicted * 1e6);
+  return line;
+}
+
+std::string DescribeSamples(const Measurement& m) {
+  char head[160];
+  std::snprintf(head, sizeof head, "%-24s %-38s %15s %9s %15s\n", "kernel or exchange", "size",
+                "time", "G.../s", "by constants");
+  std::string text = head;
+  for (const TimedWork& s : m.kernels) {
+    const Work& work = s.works.back();
+    const double amount = work.flops > 0 ? work.flops : work.bytes;
+    std::string what = work.name;
+    if (work.operands != MatmulFormat::kFull) what += StrCat(" ", EnumToString(work.operands));
+    text +=
+        Sample(what, ShapeOf(work), s.seconds, amount / s.seconds, PredictSeconds(s, m.hardware));
+  }
+  for (const TimedExchange& s : m.exchanges) {
+    const std::string ranks = StrCat(static_cast<int64_t>(s.item.bytes), " bytes, ", s.item.ranks,
+                                     s.item.ranks_per_node == 1 ? " nodes" : " ranks");
+    text += Sample(std::string(Name(s.item.kind)), ranks, s.seconds, s.item.bytes / s.seconds,
+                   ExchangeSeconds(s.item, m.hardware.links));
+  }
+  return text;
 }
 
 std::string DescribeLevel(const char* what, const LinkLevel& level) {
@@ -131,9 +171,9 @@ Measurement MeasureMachine(World* world, double seconds_each) {
   Measurement result;
   Hardware& hardware = result.hardware = Known(world);
   Wait(world);
-  const std::vector<TimedWork> kernels = MeasureWork(seconds_each);
+  std::vector<TimedWork>& kernels = result.kernels = MeasureWork(seconds_each);
   Wait(world);
-  std::vector<TimedExchange> exchanges;
+  std::vector<TimedExchange>& exchanges = result.exchanges;
   if (world != nullptr && world->size() > 1) {
     exchanges = MeasureExchanges(*world);
     hardware.overlap = MeasureOverlap(*world);
@@ -160,7 +200,7 @@ absl::StatusOr<Measurement> MeasureThreads(int ranks, double seconds_each) {
 
 std::string DescribeMeasurement(const Measurement& measurement) {
   const Hardware& h = measurement.hardware;
-  std::string text = "Of one rank while all work:\n";
+  std::string text = DescribeSamples(measurement) + "\nOf one rank while all work:\n";
   const auto product = [&](const char* what, const ProductRate& rate) {
     text += Rate(what, rate.flops * rate.efficiency, 1e9, "GFLOP/s");
   };

@@ -18,6 +18,8 @@ std::string DescribeMachine(const World* world);
 struct Measurement {
   Hardware hardware;  // of one rank while all of them work
   std::vector<FitError> errors;
+  std::vector<TimedWork> kernels;
+  std::vector<TimedExchange> exchanges;
 };
 // All ranks of `world` (null: one rank) call it and work at the same time, each on its own; rank
 // 0's kernels and the slowest rank's exchanges count. Rank 0 gets the result, others an empty one.
@@ -26,7 +28,7 @@ Measurement MeasureMachine(World* world, double seconds_each = 0.05);
 // The same with `ranks` ranks that are threads of this process.
 absl::StatusOr<Measurement> MeasureThreads(int ranks, double seconds_each = 0.05);
 
-// The rates for people.
+// For people: every sample with its rate and the constants' time for it, then the constants.
 std::string DescribeMeasurement(const Measurement& measurement);
 
 }  // namespace choir
