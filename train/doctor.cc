@@ -1,5 +1,6 @@
 #include "train/doctor.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -88,6 +89,12 @@ Hardware Known(const World* world) {
   return hardware;
 }
 
+double Seconds(clockid_t clock) {
+  timespec time;
+  CHECK(clock_gettime(clock, &time) == 0);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 void Wait(World* world) {
   if (world == nullptr) return;
   std::vector<int> ranks(static_cast<size_t>(world->size()));
@@ -171,7 +178,9 @@ Measurement MeasureMachine(World* world, double seconds_each) {
   Measurement result;
   Hardware& hardware = result.hardware = Known(world);
   Wait(world);
+  const double start = Seconds(CLOCK_MONOTONIC), cpu = Seconds(CLOCK_THREAD_CPUTIME_ID);
   std::vector<TimedWork>& kernels = result.kernels = MeasureWork(seconds_each);
+  result.running = (Seconds(CLOCK_THREAD_CPUTIME_ID) - cpu) / (Seconds(CLOCK_MONOTONIC) - start);
   Wait(world);
   std::vector<TimedExchange>& exchanges = result.exchanges;
   if (world != nullptr && world->size() > 1) {
@@ -216,6 +225,14 @@ std::string DescribeMeasurement(const Measurement& measurement) {
   text += Rate("a kernel", h.host.kernel_seconds, 1e-6, "us before it does anything");
   text += DescribeLevel("node", h.links.intra_node);
   text += DescribeLevel("nodes", h.links.inter_node);
+  if (measurement.running < 0.8) {
+    char note[160];
+    std::snprintf(note, sizeof note,
+                  "others used the processors: this thread ran %.0f %% of the time. Measure again "
+                  "on an idle machine",
+                  100 * measurement.running);
+    text += Line("note", note);
+  }
   text += "\nThese constants against what was measured:\n";
   for (const FitError& error : measurement.errors) {
     char line[160];

@@ -18,6 +18,8 @@ std::string DescribeMachine(const World* world);
 struct Measurement {
   Hardware hardware;  // of one rank while all of them work
   std::vector<FitError> errors;
+  // Of the time of the kernels, what this thread was running and not waiting for a processor.
+  double running = 1;
   std::vector<TimedWork> kernels;
   std::vector<TimedExchange> exchanges;
 };

@@ -106,7 +106,7 @@ std::vector<TimedExchange> MeasureExchanges(World& world) {
                                      ExchangeKind::kSend};
   std::vector<TimedExchange> samples;
   for (const auto& [group, ranks_per_node] : LevelsOf(world)) {
-    for (int64_t bytes = int64_t{1} << 10; bytes <= int64_t{16} << 20; bytes *= 8) {
+    for (int64_t bytes = int64_t{1} << 10; bytes <= int64_t{4} << 20; bytes *= 8) {
       const Exchanges exchanges(*group, std::max<int64_t>(1, bytes / 4 / group->size()));
       const int count = static_cast<int>(std::clamp<int64_t>((int64_t{2} << 20) / bytes, 1, 50));
       for (const ExchangeKind kind : kKinds) {

@@ -8,7 +8,7 @@
 
 namespace choir {
 
-// Collectives and messages from 1 KiB to 16 MiB inside a node (all ranks of it) and, with several
+// Collectives and messages from 1 KiB to 4 MiB inside a node (all ranks of it) and, with several
 // nodes, between those ranks of all nodes that have the same place in theirs. All ranks of `world`
 // call it; each gets the times of the slowest rank. A size's fastest round counts.
 std::vector<TimedExchange> MeasureExchanges(World& world);
