@@ -22,9 +22,8 @@ struct Model {
 constexpr Model kModels[] = {
     {"22B", 6144, 64}, {"175B", 12288, 96}, {"530B", 20480, 128}, {"1T", 25600, 160}};
 
-ModelConfig ConfigOf(const Model& model, int64_t ffn, int layers) {
+ModelConfig ConfigOf(const Model& model, int64_t ffn) {
   ModelConfig config;
-  config.layers = layers;
   config.hidden = model.hidden;
   config.heads = model.heads;
   config.ffn = ffn;
@@ -45,8 +44,11 @@ int64_t Held(const ModelConfig& config, const RecomputePolicy& policy) {
   return ledger.Current(MemoryCategory::kActivations);
 }
 
-int64_t LayerBytes(const Model& model, int64_t ffn, const RecomputePolicy& policy = nullptr) {
-  return Held(ConfigOf(model, ffn, 3), policy) - Held(ConfigOf(model, ffn, 2), policy);
+int64_t LayerBytes(ModelConfig config, const RecomputePolicy& policy = nullptr) {
+  config.layers = 3;
+  const int64_t three = Held(config, policy);
+  config.layers = 2;
+  return three - Held(config, policy);
 }
 
 // Of a token, in bytes: elements have 4.
@@ -72,7 +74,7 @@ TEST(ActivationBytesTest, ABlockHoldsTheSumOfItsTerms) {
     SCOPED_TRACE(model.name);
     const int64_t ffn = EqualFfn(model);
     const Terms t = TermsOf(model, ffn);
-    EXPECT_EQ(LayerBytes(model, ffn), kSequence * t.Sum());
+    EXPECT_EQ(LayerBytes(ConfigOf(model, ffn)), kSequence * t.Sum());
     const int64_t published = 34 * model.hidden + 5 * model.heads * kSequence;
     std::printf("| %s |", model.name);
     for (const int64_t bytes : {t.streams, t.normed, t.qkv, t.attention, t.lse, t.gate_up, t.swiglu,
@@ -87,8 +89,22 @@ TEST(ActivationBytesTest, RecomputationLeavesTheResidualStream) {
   const auto policy = [](std::string_view tag, int) { return tag != "residual"; };
   for (const Model& model : kModels) {
     const int64_t ffn = EqualFfn(model);
-    EXPECT_EQ(LayerBytes(model, ffn, policy), kSequence * TermsOf(model, ffn).streams);
+    EXPECT_EQ(LayerBytes(ConfigOf(model, ffn), policy), kSequence * TermsOf(model, ffn).streams);
   }
+}
+
+// Norms of queries and keys keep what comes before the rotation too; k = kv_heads / heads makes
+// queries, keys and values (1 + 2k) h elements.
+TEST(ActivationBytesTest, VariantsOfAttention) {
+  const Model& model = kModels[0];
+  const int64_t h = 4 * model.hidden, ffn = EqualFfn(model);
+  ModelConfig config = ConfigOf(model, ffn);
+  const int64_t plain = LayerBytes(config);
+  config.kv_heads = config.heads / 4;
+  EXPECT_EQ(plain - LayerBytes(config), kSequence * (3 * h - 3 * h / 2));
+  config.kv_heads = config.heads;
+  config.qk_norm = true;
+  EXPECT_EQ(LayerBytes(config) - plain, kSequence * 3 * h);
 }
 
 }  // namespace
