@@ -29,7 +29,7 @@ void ExpectPlausible(const Hardware& h) {
   EXPECT_LT(h.host.kernel_seconds, 0.1);
 }
 
-TEST(DoctorTest, TheMeasuredFileLoads) {
+TEST(DoctorTest, TheMeasuredFileLoadsSlow) {
   const Measurement measured = MeasureMachine(nullptr, kSecondsEach);
   ExpectPlausible(measured.hardware);
   EXPECT_EQ(measured.hardware.links.intra_node.bytes_per_second, 0) << "one rank has no links";
@@ -46,7 +46,7 @@ TEST(DoctorTest, TheMeasuredFileLoads) {
   EXPECT_NE(DescribeMeasurement(measured).find("products"), std::string::npos);
 }
 
-TEST(DoctorTest, RanksThatAreThreadsHaveLinks) {
+TEST(DoctorTest, LocalRanksHaveLinksSlow) {
   const auto measured = MeasureThreads(2, kSecondsEach);
   ASSERT_TRUE(measured.ok()) << measured.status();
   ExpectPlausible(measured->hardware);
