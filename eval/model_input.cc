@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/launch.h"
+
 namespace choir {
 namespace {
 
@@ -9,9 +11,11 @@ namespace {
 Tensor ValidMask(const Tensor& labels) {
   Tensor valid =
       Tensor::Empty(labels.shape(), {DType::kF32, labels.device(), MemoryCategory::kWorkspace});
-  const int32_t* label = labels.data<int32_t>();
-  float* v = valid.data<float>();
-  for (int64_t i = 0; i < labels.NumElements(); ++i) v[i] = label[i] == kNoLabel ? 0.0f : 1.0f;
+  Launch(labels.device(), MemoryWork("valid_mask", labels, valid), [&] {
+    const int32_t* label = labels.data<int32_t>();
+    float* v = valid.data<float>();
+    for (int64_t i = 0; i < labels.NumElements(); ++i) v[i] = label[i] == kNoLabel ? 0.0f : 1.0f;
+  });
   return valid;
 }
 
@@ -39,11 +43,12 @@ ModelInput MicrobatchInput(const Batch& batch, int64_t first, int64_t count) {
 
 double VisiblePairs(const ModelInput& input) {
   const std::vector<int32_t>& bounds = *input.block.boundaries;
-  const int32_t* label = input.labels.data<int32_t>();
+  const bool meta = input.labels.device() == Device::kMeta;
+  const int32_t* label = meta ? nullptr : input.labels.data<int32_t>();
   double pairs = 0;
   for (size_t i = 1; i < bounds.size(); ++i) {
     const double n = bounds[i] - bounds[i - 1];
-    if (n > 0 && label[bounds[i - 1]] != kNoLabel) pairs += n * (n + 1) / 2;
+    if (n > 0 && (meta || label[bounds[i - 1]] != kNoLabel)) pairs += n * (n + 1) / 2;
   }
   return pairs;
 }

@@ -174,7 +174,7 @@ Var MixtureOfExperts::Forward(Tape& tape, const Var& x, const BlockInput& input,
     }
     AddLosses(tape, logits, routing, input, report);
     const Var kept = LimitToCapacity(tape, routing.indices, input, report);
-    sent = SendTokens(tape, x, {kept, routing.weights, config.experts}, *place);
+    sent = SendTokens(tape, x, {kept, routing.weights, config.experts, input.routing}, *place);
   }
   Var of_shared;  // while rows travel; in backward, while their gradients do
   if (shared) of_shared = shared->Forward(tape, x, input);

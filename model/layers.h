@@ -36,6 +36,7 @@ struct BlockInput {
   int64_t rows = 1;                                        // sequences in the whole microbatch
   double batch_share = 1;                                  // of the global batch, for mean losses
   std::optional<double> capacity_factor;                   // parallel/expert/capacity.h; none drops
+  ExchangeRouting* routing = nullptr;                      // parallel/expert/routing.h
   TokenPlan tokens;                                        // not needed on one rank in fast mode
 };
 

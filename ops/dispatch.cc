@@ -150,16 +150,16 @@ void UnpermuteBackwardCpu(const UnpermuteGrads& grads, const Tensor& y, const Te
 
 }  // namespace
 
-Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts) {
+Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts, int64_t meta_rows) {
   CHECK(indices.shape().rank() == 2 && indices.tensor().dtype() == DType::kI32);
   CHECK(experts > 0);
   Saved chosen = indices.Save();
   std::vector<Var> plan = tape.Compute(
       {Tag("dispatch.source", true), Tag("dispatch.position", true), Tag("dispatch.offsets", true)},
-      [chosen, experts]() -> std::vector<Tensor> {
+      [chosen, experts, meta_rows]() -> std::vector<Tensor> {
         const Tensor& from = chosen.Get();
         const TensorOptions options = from.options(MemoryCategory::kActivations);
-        int64_t present = from.NumElements();
+        int64_t present = meta_rows >= 0 ? meta_rows : from.NumElements();
         Launch(from.device(), MemoryWork("dispatch_count", from),
                [&] { present = CountPresent(from.span<const int32_t>(), experts); });
         Tensor source = Tensor::Empty({present}, options);

@@ -19,8 +19,9 @@ struct Dispatch {
   Tensor offsets;   // i32[E + 1]: rows [offsets[e], offsets[e + 1]) belong to expert e
 };
 
-// `indices` is i32[T, K] with values in [0, experts) or kAbsent (CHECKed). On meta N = T * K.
-Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts);
+// `indices` is i32[T, K] with values in [0, experts) or kAbsent (CHECKed). On meta, where they are
+// unknown, N is `meta_rows`; negative: T * K.
+Dispatch PlanDispatch(Tape& tape, const Var& indices, int experts, int64_t meta_rows = -1);
 
 // Choices by expert. Zeros on meta.
 std::vector<int64_t> ExpertCounts(const Dispatch& dispatch);

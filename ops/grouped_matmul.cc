@@ -158,6 +158,14 @@ void AwaitRows(const ExpertRuns& runs) {
   for (int64_t i = 0; i < NumRuns(runs); ++i) runs.before(i);
 }
 
+// What runs of experts do besides their products, in the same order.
+void PassRuns(const ExpertRuns& runs, const Tensor& to) {
+  for (int64_t i = 0; i < NumRuns(runs); ++i) {
+    if (runs.before) runs.before(i);
+    if (runs.after) runs.after(i, to);
+  }
+}
+
 // Experts [begin, end). Each tile is a product of its own, so that what is computed together
 // changes no bit.
 template <class T>
@@ -240,6 +248,7 @@ Tensor Multiply(const RowProduct& p, const ExpertRuns& runs) {
       if (runs.after) runs.after(run, to);
     }
   });
+  if (to.device() == Device::kMeta) PassRuns(runs, to);
   return to;
 }
 

@@ -32,7 +32,6 @@ void WeightAverage::Update(int64_t step, const std::function<Tensor(size_t)>& va
   const bool first = updates_++ == 0;
   for (size_t i = 0; i < values_.size(); ++i) {
     RecordWork(MemoryWork("ema_copy", values_[i], values_[i]));
-    if (values_[i].device() == Device::kMeta) continue;
     (first ? averages_ : values_)[i].CopyFrom(value(i));
   }
   if (first) return;

@@ -140,6 +140,7 @@ template <class T>
 Tensor ScaledGradient(const MatrixTarget& t) {
   const Tensor& grad = t.target->grad;
   const Tensor scaled = Tensor::Empty(grad.shape(), grad.options(MemoryCategory::kWorkspace));
+  if (grad.device() == Device::kMeta) return scaled;
   const CommonRule<T> common(t.rule);
   ForEachElementRun(*t.grid, [&](const ElementRun& run) {
     const T* g = grad.data<T>() + run.begin;
@@ -150,8 +151,19 @@ Tensor ScaledGradient(const MatrixTarget& t) {
   return scaled;
 }
 
+// What StepOne allocates and sends.
+template <class T>
+void StepOneOnMeta(const MatrixTarget& t) {
+  const Tensor update = ScaledGradient<T>(t);
+  const Tensor unit = t.unit->Gather(update);
+  for (const MatrixFamily& family : t.target->matrices.families) {
+    Tensor::Empty({ShapeOf(family, unit.shape(), false).NumElements()}, unit.options());
+  }
+}
+
 template <class T>
 void StepOne(const MatrixTarget& t, const Factors& f) {
+  if (t.target->grad.device() == Device::kMeta) return StepOneOnMeta<T>(t);
   const Tensor update = ScaledGradient<T>(t);
   const Tensor unit = t.unit->Gather(update);
   const Matrices& matrices = t.target->matrices;

@@ -11,6 +11,8 @@
 namespace choir {
 namespace {
 
+bool OnMeta(const Tensor& x) { return x.device() == Device::kMeta; }
+
 // m = mu m + g, direction = mu m + g (Nesterov) or m.
 template <class T>
 void Momentum(T* m, const T* g, T* direction, int64_t n, const MatrixTarget& t,
@@ -29,6 +31,7 @@ template <class T>
 Tensor DirectionOf(const MatrixTarget& t, const Moment& moment, const MuonConfig& config) {
   const Tensor& grad = t.target->grad;
   const Tensor direction = Tensor::Empty(grad.shape(), grad.options(MemoryCategory::kWorkspace));
+  if (OnMeta(grad)) return direction;
   ForEachElementRun(*t.grid, [&](const ElementRun& run) {
     const T* g = grad.data<T>() + run.begin;
     T* to = direction.data<T>() + run.begin;
@@ -63,7 +66,7 @@ void Extract(RoundTarget& work, bool per_head) {
   for (const MatrixFamily& family : work.target->target->matrices.families) {
     const MatrixShape shape = ShapeOf(family, work.unit.shape(), per_head);
     const Tensor values = Tensor::Empty({shape.NumElements()}, work.unit.options());
-    GatherMatrices<T>(work.unit, family, per_head, values.data<T>());
+    if (!OnMeta(values)) GatherMatrices<T>(work.unit, family, per_head, values.data<T>());
     work.families.push_back({&family, shape, values});
   }
 }
@@ -73,7 +76,9 @@ void Insert(RoundTarget& work, const MuonConfig& config) {
   for (const FamilyMatrices& f : work.families) {
     const auto longest = static_cast<double>(std::max(f.shape.rows, f.shape.columns));
     ScaleInPlace(f.values, config.scale * std::sqrt(longest));
-    ScatterMatrices<T>(f.values.data<T>(), *f.family, config.per_head, work.unit);
+    if (!OnMeta(f.values)) {
+      ScatterMatrices<T>(f.values.data<T>(), *f.family, config.per_head, work.unit);
+    }
   }
   work.families.clear();
 }
@@ -86,6 +91,7 @@ void Round(std::vector<RoundTarget>& round, const MuonConfig& config) {
     Extract<T>(work, config.per_head);
     for (const FamilyMatrices& f : work.families) {
       const int64_t size = f.shape.rows * f.shape.columns;
+      if (OnMeta(f.values)) continue;
       for (int64_t i = 0; i < f.shape.batch; ++i) {
         matrices.push_back({f.values.data<T>() + i * size, f.shape.rows, f.shape.columns});
       }
@@ -95,7 +101,9 @@ void Round(std::vector<RoundTarget>& round, const MuonConfig& config) {
   for (RoundTarget& work : round) {
     Insert<T>(work, config);
     work.target->unit->Take(work.unit, work.direction);
-    ApplyDirection<T>(*work.target, work.direction.data<T>(), work.target->rule.lr);
+    if (!OnMeta(work.direction)) {
+      ApplyDirection<T>(*work.target, work.direction.data<T>(), work.target->rule.lr);
+    }
   }
   round.clear();
 }

@@ -139,7 +139,7 @@ void Optimizer::StepMatrices(OptimKind kind, const std::vector<TargetStep>& step
   std::vector<MatrixTarget> singles, doubles;
   for (size_t i = 0; i < states_.size(); ++i) {
     const State& s = states_[i];
-    if (s.settings.kind != kind || s.target.value.device() == Device::kMeta) continue;
+    if (s.settings.kind != kind) continue;
     auto& list = s.target.computing() == DType::kF64 ? doubles : singles;
     list.push_back({&s.target, &*s.unit, &s.grid, &s.value, &s.m, s.factors, steps[i].rule,
                     steps[i].m, steps[i].value, options_.stochastic_values});

@@ -38,11 +38,11 @@ Slice SliceOf(const Spreading& spreading, const Mesh& mesh, int rank) {
 }  // namespace
 
 void PutPart(const Tensor& whole, const Slice& slice, FlatRange range, const Tensor& part) {
-  CopyFlat<true>(whole, slice, range, part);
+  if (whole.device() != Device::kMeta) CopyFlat<true>(whole, slice, range, part);
 }
 
 void TakePart(const Tensor& whole, const Slice& slice, FlatRange range, const Tensor& part) {
-  CopyFlat<false>(whole, slice, range, part);
+  if (whole.device() != Device::kMeta) CopyFlat<false>(whole, slice, range, part);
 }
 
 FlatRange ShardRange(const Spreading& spreading, const Mesh& mesh, int rank) {

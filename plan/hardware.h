@@ -89,6 +89,7 @@ struct MemoryRate {
 struct HostRate {
   double issue_seconds = 0;   // between two kernels that the host launches
   double kernel_seconds = 0;  // between two kernels on the device, if the host is ahead
+  double sync_seconds = 0;    // before each all-to-all: the host waits for the counts of tokens
   double pass_seconds = 0;    // of each pass of a microbatch through a stage
   double step_seconds = 0;    // of each step
   void Visit(auto&& v) {
@@ -96,6 +97,9 @@ struct HostRate {
       "the host needs for one kernel or exchange; 0: graphs, or no device apart from it",
       AtLeast(0));
     v("kernel_seconds", kernel_seconds, "idle time of the device between two kernels", AtLeast(0));
+    v("sync_seconds", sync_seconds,
+      "idle time before each all-to-all, for which the host must know how many tokens go where",
+      AtLeast(0));
     v("pass_seconds", pass_seconds, "idle time of each pass of a microbatch through a stage",
       AtLeast(0));
     v("step_seconds", step_seconds, "idle time of each step: data, logging, the loss scale",

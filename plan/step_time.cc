@@ -55,6 +55,10 @@ TimeParts TimeKernels(const PassWork& pass, const Hardware& hardware) {
     kernels += item.count;
   }
   parts.gaps = kernels * hardware.host.kernel_seconds;
+  for (const ExchangeItem& item : pass.exchanges) {
+    const bool counted = item.kind == ExchangeKind::kAllToAll && item.ranks > 1;
+    if (counted) parts.gaps += item.count * hardware.host.sync_seconds;
+  }
   return parts;
 }
 
@@ -83,20 +87,42 @@ PassWork Joined(const PassWork& a, const PassWork& b) {
   return both;
 }
 
-// Times of each stage's passes; a pass whose schedule does not split it is a sum.
+// A pass and how often it ran.
+struct CountedParts {
+  TimeParts parts;
+  double seconds = 0;  // parts.Total()
+  double runs = 0;
+
+  double Count() {
+    ++runs;
+    return seconds;
+  }
+};
+
+CountedParts TimePass(const PassWork& pass, const Hardware& hardware) {
+  CountedParts timed{.parts = PassTime(pass, hardware)};
+  timed.seconds = timed.parts.Total();
+  return timed;
+}
+
 struct StagePasses {
-  PassWork backward;  // both halves
-  TimeParts forward, backward_whole, backward_input, backward_weight;
+  std::array<PassWork, 4> passes;  // by ActionKind
+  std::array<CountedParts, 4> times;
+
+  const TimeParts& parts(ActionKind kind) const { return times[static_cast<size_t>(kind)].parts; }
 };
 
 StagePasses TimeStage(const StageWorkload& stage, const Hardware& hardware) {
-  StagePasses passes;
-  passes.backward = Joined(stage.backward_input, stage.backward_weight);
-  passes.forward = PassTime(stage.forward, hardware);
-  passes.backward_whole = PassTime(passes.backward, hardware);
-  passes.backward_input = PassTime(stage.backward_input, hardware);
-  passes.backward_weight = PassTime(stage.backward_weight, hardware);
-  return passes;
+  StagePasses timed;
+  const auto set = [&](ActionKind kind, const PassWork& pass) {
+    timed.passes[static_cast<size_t>(kind)] = pass;
+    timed.times[static_cast<size_t>(kind)] = TimePass(pass, hardware);
+  };
+  set(ActionKind::kForward, stage.forward);
+  set(ActionKind::kBackward, Joined(stage.backward_input, stage.backward_weight));
+  set(ActionKind::kBackwardInput, stage.backward_input);
+  set(ActionKind::kBackwardWeight, stage.backward_weight);
+  return timed;
 }
 
 class StepPredictor {
@@ -108,14 +134,17 @@ class StepPredictor {
 
   absl::StatusOr<StepTime> Predict() {
     ActionCosts costs;
-    costs.action = [&](const Action& action) { return Count(PartsOf(action)); };
-    costs.pair = [&](const Action& a, const Action& b) { return Count(PairParts(a, b)); };
+    costs.action = [&](const Action& action) { return PartsOf(action).Count(); };
+    costs.pair = [&](const Action& a, const Action& b) { return PairParts(a, b).Count(); };
     costs.send = SendTime();
     const ScheduleRun run = RunActions(step_.schedule, AllActions(step_.schedule), costs);
     CHECK(!run.deadlock()) << run.DescribeBlocked();
     const double ranks = step_.schedule.ranks;
     for (const auto& rank : run.ranks) result_.bubble += rank.idle / ranks;
-    result_.parts.Add(sum_, 1 / ranks);
+    for (const StagePasses& stage : stages_) {
+      for (const CountedParts& pass : stage.times) result_.parts.Add(pass.parts, pass.runs / ranks);
+    }
+    for (const auto& [key, pair] : pairs_) result_.parts.Add(pair.parts, pair.runs / ranks);
     const TimeParts update = UpdateParts();
     result_.parts.Add(update);
     result_.update = update.Total();
@@ -127,54 +156,27 @@ class StepPredictor {
   }
 
  private:
-  const StagePasses& Stage(int stage) const { return stages_[static_cast<size_t>(stage)]; }
+  StagePasses& Stage(const Action& action) { return stages_[static_cast<size_t>(action.stage)]; }
 
-  double Count(const TimeParts& parts) {
-    sum_.Add(parts);
-    return parts.Total();
+  CountedParts& PartsOf(const Action& action) {
+    return Stage(action).times[static_cast<size_t>(action.kind)];
   }
-
-  const TimeParts& PartsOf(const Action& action) const {
-    const StagePasses& stage = Stage(action.stage);
-    switch (action.kind) {
-      case ActionKind::kForward:
-        return stage.forward;
-      case ActionKind::kBackward:
-        return stage.backward_whole;
-      case ActionKind::kBackwardInput:
-        return stage.backward_input;
-      case ActionKind::kBackwardWeight:
-        return stage.backward_weight;
-    }
-    return stage.forward;
-  }
-
-  PassWork WorkOf(const Action& action) const {
-    const StageWorkload& stage = step_.stages[static_cast<size_t>(action.stage)];
-    switch (action.kind) {
-      case ActionKind::kForward:
-        return stage.forward;
-      case ActionKind::kBackward:
-        return Stage(action.stage).backward;
-      case ActionKind::kBackwardInput:
-        return stage.backward_input;
-      case ActionKind::kBackwardWeight:
-        return stage.backward_weight;
-    }
-    return {};
+  const PassWork& WorkOf(const Action& action) {
+    return Stage(action).passes[static_cast<size_t>(action.kind)];
   }
 
   // Pairs of the same stages and kinds cost the same.
-  const TimeParts& PairParts(const Action& a, const Action& b) {
+  CountedParts& PairParts(const Action& a, const Action& b) {
     const std::array<int, 4> key = {a.stage, static_cast<int>(a.kind), b.stage,
                                     static_cast<int>(b.kind)};
     const auto found = pairs_.find(key);
     if (found != pairs_.end()) return found->second;
     PassWork both = Joined(WorkOf(a), WorkOf(b));
     for (ExchangeItem& item : both.exchanges) item.overlap = Overlap::kPass;
-    TimeParts parts = PassTime(both, hardware_);
-    parts.gaps += hardware_.host.pass_seconds;  // PassTime counts one of the two
-    return pairs_.emplace(key, parts).first->second;
+    CountedParts timed = TimePass(both, hardware_);
+    timed.parts.gaps += hardware_.host.pass_seconds;  // PassTime counts one of the two
+    timed.seconds = timed.parts.Total();
+    return pairs_.emplace(key, timed).first->second;
   }
 
   // A rank's neighbours along the pipe are a stage's ranks away: on another node as soon as the job
@@ -200,8 +202,8 @@ class StepPredictor {
     std::erase_if(rest.exchanges, is_gather);
     double forward = 0, backward = 0;
     for (const StagePasses& stage : stages_) {
-      forward += stage.forward.Work() / step_.schedule.ranks;
-      backward += stage.backward_whole.Work() / step_.schedule.ranks;
+      forward += stage.parts(ActionKind::kForward).Work() / step_.schedule.ranks;
+      backward += stage.parts(ActionKind::kBackward).Work() / step_.schedule.ranks;
     }
     TimeParts parts = TimeKernels(rest, hardware_), ahead;
     AddExchanges(rest, hardware_, hardware_.overlap.hideable * backward, parts);
@@ -214,8 +216,7 @@ class StepPredictor {
   const StepWorkload& step_;
   const Hardware& hardware_;
   std::vector<StagePasses> stages_;
-  std::map<std::array<int, 4>, TimeParts> pairs_;
-  TimeParts sum_;  // of all ranks of the pipe
+  std::map<std::array<int, 4>, CountedParts> pairs_;
   StepTime result_;
 };
 

@@ -7,6 +7,7 @@
 // exposed, as are all others:
 //
 //   pass = max(work + gaps + loss + exposed, kernels x issue_seconds) + pass_seconds
+//   gaps = kernels x kernel_seconds + all-to-alls x sync_seconds
 //
 // The passes of a pair (dualpipev) run as one in which every exchange may hide. Of the update, sums
 // that overlap hide behind a rank's last backward pass and gathers behind its first forward pass.

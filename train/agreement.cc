@@ -15,7 +15,9 @@ Communicator& Everyone(World& world) {
   return world.Group(ranks, "everyone");
 }
 
-constexpr TensorOptions kNumbers{DType::kF64, Device::kCpu, MemoryCategory::kCommunication};
+TensorOptions NumbersOf(const World& world) {
+  return {DType::kF64, world.host(), MemoryCategory::kCommunication};
+}
 
 // Length, then characters, four to an element.
 std::string BroadcastText(Communicator& group, std::string text, int root) {
@@ -37,7 +39,11 @@ absl::Status Agree(World* world, const absl::Status& mine) {
   if (world == nullptr || world->size() == 1) return mine;
   Communicator& everyone = Everyone(*world);
   // By rank: its code, if it failed.
-  const Tensor codes = Tensor::Zeros({world->size()}, kNumbers);
+  const Tensor codes = Tensor::Zeros({world->size()}, NumbersOf(*world));
+  if (world->dry()) {
+    everyone.AllReduce(codes, ReduceOp::kSum).Wait();
+    return mine;
+  }
   codes.data<double>()[world->rank()] = static_cast<double>(mine.raw_code());
   everyone.AllReduce(codes, ReduceOp::kSum).Wait();
   int failed = 0, first = -1;
@@ -55,7 +61,7 @@ absl::Status Agree(World* world, const absl::Status& mine) {
 
 bool AnyRank(World* world, bool mine) {
   if (world == nullptr || world->size() == 1) return mine;
-  const Tensor flag = Tensor::Zeros({1}, kNumbers);
+  const Tensor flag = Tensor::Zeros({1}, NumbersOf(*world));
   *flag.data<double>() = mine ? 1 : 0;
   Everyone(*world).AllReduce(flag, ReduceOp::kMax).Wait();
   return *flag.data<double>() > 0;

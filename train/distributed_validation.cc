@@ -74,16 +74,16 @@ void AllReduce(std::vector<ExactSum>& sums, const Place& place) {
 
 std::vector<LanguageLoss> Trainer::Validate() {
   if (place_.mesh().size() == 1 && !place_.invariant())
-    return choir::Validate(model_, *validation_);
-  const std::vector<Job> jobs = ListJobs(*validation_);
+    return choir::Validate(model_, *source_.validation);
+  const std::vector<Job> jobs = ListJobs(*source_.validation);
   const auto ranks = static_cast<size_t>(layout_.DataRanks());
   const auto mine = static_cast<size_t>(place_.Coord(kDataAxes));
-  std::vector<ExactSum> nll(validation_->languages().size());
+  std::vector<ExactSum> nll(source_.validation->languages().size());
   const LeafTree tree(1, kVirtualPieces);
   // Experts may be spread over data ranks: all run as often, the last ones maybe for nothing.
   for (size_t first = 0; first < jobs.size(); first += ranks) {
     const Job& job = jobs[std::min(first + mine, jobs.size() - 1)];
-    const Batch batch = validation_->GetBatch(job.language, job.batch);
+    const Batch batch = source_.validation->GetBatch(job.language, job.batch);
     const ModelInput input = LocalInput(MicrobatchInput(batch, 0, batch.rows), place_, tree, 0);
     const Tensor losses = RunStages(model_, layout_.schedule, input,
                                     [this](Tape& tape, int stage) { Serve(tape, stage); });
@@ -94,7 +94,7 @@ std::vector<LanguageLoss> Trainer::Validate() {
   AllReduce(nll, place_);
   std::vector<LanguageLoss> losses;
   for (size_t i = 0; i < nll.size(); ++i) {
-    const ValidationLanguage& language = validation_->languages()[i];
+    const ValidationLanguage& language = source_.validation->languages()[i];
     const double mean = nll[i].Value() / static_cast<double>(language.labels);
     losses.push_back(
         {language.name, mean, language.BitsPerByte(mean), language.unigram_loss, language.labels});

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "ops/elementwise.h"
 #include "optim/settings.h"
+#include "parallel/sum_numbers.h"
 
 namespace choir {
 namespace {
@@ -21,16 +22,12 @@ size_t SumOf(const Shard& shard, const OptimConfig& config) {
 }
 
 // Element by element over the ranks.
-std::vector<double> SumOverRanks(const Place& place, std::vector<double> values) {
-  const Tensor all = Tensor::From<double>({static_cast<int64_t>(values.size())}, values,
-                                          MemoryCategory::kCommunication);
+std::vector<double> SumOverRanks(const Place& place, std::vector<double> values, Device device) {
   AxisSet ranks = kDenseAxes;
   if (place.Size(Axis::kPipe) > 1 && Injected(Fault::kNormMissesStages)) {
     ranks = ranks - Axis::kPipe;
   }
-  if (place.Size(ranks) > 1) place.Group(ranks).AllReduce(all, ReduceOp::kSum).Wait();
-  const std::span<const double> sums = all.span<const double>();
-  return {sums.begin(), sums.end()};
+  return SumNumbers(place, ranks, std::move(values), device);
 }
 
 bool HasLimitOfGroup(const OptimConfig& config) {
@@ -46,13 +43,13 @@ GradNorms FromSums(const std::vector<double>& sums) {
   return norms;
 }
 
-GradNorms ExactNorms(const Place& place, std::vector<ExactSum> sums) {
+GradNorms ExactNorms(const Place& place, std::vector<ExactSum> sums, Device device) {
   std::vector<double> digits;
   for (const ExactSum& sum : sums) {
     const std::vector<double> of_sum = sum.ToDigits();
     digits.insert(digits.end(), of_sum.begin(), of_sum.end());
   }
-  digits = SumOverRanks(place, std::move(digits));
+  digits = SumOverRanks(place, std::move(digits), device);
   std::vector<double> values;
   ExactSum total;
   for (size_t i = 0; i < sums.size(); ++i) {
@@ -92,8 +89,9 @@ GradNorms ComputeGradNorms(const Place& place, std::span<const Shard> shards, co
       place.mesh().size() > 1 && HasLimitOfGroup(config) && Injected(Fault::kGroupNormOfRank);
   for (size_t i = 0; of_rank && i < exact.size(); ++i) sums[i] = exact[i].Value();
   const std::vector<double> mine = sums;
-  GradNorms norms = place.invariant() ? ExactNorms(place, std::move(exact))
-                                      : FromSums(SumOverRanks(place, std::move(sums)));
+  const Device device = shards.empty() ? Device::kCpu : shards.front().grad.device();
+  GradNorms norms = place.invariant() ? ExactNorms(place, std::move(exact), device)
+                                      : FromSums(SumOverRanks(place, std::move(sums), device));
   for (size_t i = 0; of_rank && i < norms.group.size(); ++i) norms.group[i] = std::sqrt(mine[i]);
   return norms;
 }

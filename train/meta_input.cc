@@ -1,8 +1,27 @@
 #include "train/meta_input.h"
 
 #include <memory>
+#include <utility>
 
 namespace choir {
+
+Batch MetaBatch(int64_t rows, int64_t length, std::vector<int32_t> bounds) {
+  Batch batch;
+  batch.rows = rows;
+  batch.length = length;
+  batch.num_labels = rows * length;
+  const TensorOptions ids{DType::kI32, Device::kMeta, MemoryCategory::kWorkspace};
+  for (Tensor* t : {&batch.tokens, &batch.labels, &batch.positions, &batch.language}) {
+    *t = Tensor::Empty({rows * length}, ids);
+  }
+  batch.cu_seqlens = std::move(bounds);
+  if (batch.cu_seqlens.empty()) {
+    for (int64_t row = 0; row <= rows; ++row) {
+      batch.cu_seqlens.push_back(static_cast<int32_t>(row * length));
+    }
+  }
+  return batch;
+}
 
 ModelInput MetaInput(int64_t length) {
   const TensorOptions ids{DType::kI32, Device::kMeta, MemoryCategory::kWorkspace};

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "eval/model_input.h"
 #include "ops/elementwise.h"
+#include "parallel/sum_numbers.h"
 
 namespace choir {
 
@@ -13,7 +14,7 @@ StepSums::StepSums(size_t languages, size_t expert_layers, int experts)
       language_dropped(languages),
       expert_tokens(expert_layers, std::vector<int64_t>(static_cast<size_t>(experts))) {}
 
-void StepSums::AllReduce(const Place& place) {
+void StepSums::AllReduce(const Place& place, Device device) {
   if (place.mesh().size() == 1) return;
   std::vector<double> values;
   std::vector<ExactSum*> sums;
@@ -27,10 +28,8 @@ void StepSums::AllReduce(const Place& place) {
   values.insert(values.end(), language_dropped.begin(), language_dropped.end());
   for (const auto& layer : expert_tokens) values.insert(values.end(), layer.begin(), layer.end());
   // Small integers: exact in double, in any order.
-  const Tensor all = Tensor::From<double>({static_cast<int64_t>(values.size())}, values,
-                                          MemoryCategory::kCommunication);
-  place.Group(kDenseAxes).AllReduce(all, ReduceOp::kSum).Wait();
-  const std::span<const double> total = all.span<const double>();
+  values = SumNumbers(place, kDenseAxes, std::move(values), device);
+  const std::span<const double> total = values;
   for (size_t i = 0; i < sums.size(); ++i) {
     *sums[i] = ExactSum::FromDigits(total.subspan(i * each, each));
   }
@@ -82,7 +81,6 @@ void Microbatches::Begin(const Batch& batch, const MicrobatchShare& share, const
   tree_ = &tree;
   sums_ = &sums;
   share_ = share;
-  inputs_.clear();
 }
 
 // As all ranks that work on it see it together.
@@ -96,6 +94,7 @@ const ModelInput& Microbatches::Input(int microbatch) {
   if (known != inputs_.end()) return known->second;
   ModelInput whole = Whole(microbatch);
   whole.block.capacity_factor = capacity_factor;
+  whole.block.routing = routing;
   return inputs_[microbatch] = LocalInput(whole, model_.place(), *tree_, share_.Number(microbatch));
 }
 
@@ -130,6 +129,7 @@ Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
   const double labels = static_cast<double>(std::max<int64_t>(1, NumLabels()));
   pass.output = model_.RunStage(tape, stage, pass.hidden, pass.input, 1 / labels);
   AddSums(pass.output, pass.input, microbatch);
+  tape.EndForward();
   return pass.output.hidden.defined() ? pass.output.hidden.tensor() : Tensor();
 }
 
@@ -147,7 +147,7 @@ Tensor Microbatches::Backward(int stage, int microbatch, Tensor output_grad, boo
   }
   pass.output = StageOutput();
   if (defer_weights) pass.tape->DeferWeightGrads(&pass.weights);
-  pass.tape->RunBackward(starts, seeds);
+  pass.tape->RunBackward(std::move(starts), std::move(seeds));
   Tensor input_grad;
   if (pass.hidden.defined()) input_grad = pass.hidden.grad()->grad;
   if (!defer_weights) EndPass(stage, microbatch);
@@ -169,6 +169,7 @@ void Microbatches::WeightGrad(int stage, int microbatch) {
   for (auto& accumulate : pass.weights) {
     Poll();
     accumulate();
+    accumulate = nullptr;  // what it held is free
   }
   EndPass(stage, microbatch);
 }
@@ -201,6 +202,7 @@ void Microbatches::AddSums(const StageOutput& output, const ModelInput& input, i
   }
   const bool first = model_.place().Coord(Axis::kTensor) == 0;
   if (!output.token_nll.defined() || (!first && !Injected(Fault::kLossOnTensorRanks))) return;
+  if (output.token_nll.tensor().device() == Device::kMeta) return;
   const float* nll = output.token_nll.tensor().data<float>();
   const int64_t row = share_.Number(microbatch) * share_.rows;
   const int32_t* language = batch_->language.data<int32_t>() + row * batch_->length;

@@ -25,8 +25,8 @@ struct StepSums {
   std::vector<std::vector<int64_t>> expert_tokens;  // by layer with experts, of the whole model
 
   StepSums(size_t languages, size_t expert_layers, int experts);
-  // Adds up over all ranks. Blocks.
-  void AllReduce(const Place& place);
+  // Adds up over all ranks. Blocks. `device`: that of the step, as for SumNumbers.
+  void AllReduce(const Place& place, Device device);
 };
 
 // A microbatch as one rank sees it: its tokens, labels and masks out of the whole microbatch.
@@ -57,6 +57,9 @@ class Microbatches : public StageWork {
   void Begin(const Batch& batch, const MicrobatchShare& share, const LeafTree& tree,
              StepSums& sums);
 
+  // After a step: forgets its tokens.
+  void End() { inputs_.clear(); }
+
   Tensor Forward(int stage, int microbatch, Tensor input) override;
   Tensor Backward(int stage, int microbatch, Tensor output_grad, bool defer_weights) override;
   void WeightGrad(int stage, int microbatch) override;
@@ -69,6 +72,8 @@ class Microbatches : public StageWork {
   std::function<void()> on_weight_grads;
   // Of experts (parallel/expert/capacity.h); none drops.
   std::optional<double> capacity_factor;
+  // Asked and told how many rows exchanges move (parallel/expert/routing.h); may be null.
+  ExchangeRouting* routing = nullptr;
   // Factor on the loss that gradients are of (optim/loss_scale.h).
   double loss_scale = 1;
   // Called between kernels.

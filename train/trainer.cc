@@ -16,13 +16,13 @@
 #include "train/agreement.h"
 #include "train/auto_layout.h"
 #include "train/length_ramp.h"
+#include "train/meta_input.h"
 #include "train/model_precision.h"
 #include "train/recompute.h"
 
 namespace choir {
 namespace {
 
-constexpr TensorOptions kModelOptions{DType::kF32, Device::kCpu};
 constexpr int kTiedGradientTag = (1 << 16) - 1;
 
 // Busiest over mean; 0 when no token was routed.
@@ -65,20 +65,32 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config, 
                    PlanLayout(resolved, world != nullptr ? world->size() : 1,
                               world != nullptr ? world->node_size() : 1));
   if (world != nullptr) world->set_options(WorldOptionsOf(resolved));
-  auto trainer = std::unique_ptr<Trainer>(
-      new Trainer(resolved, layout, world, std::move(loader), std::move(validation)));
+  auto trainer = std::unique_ptr<Trainer>(new Trainer(
+      resolved, layout, world, Source{std::move(loader), std::move(validation), PlannedData()}));
   trainer->Initialize();
   return trainer;
 }
 
-Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
-                 std::unique_ptr<BatchLoader> loader, std::unique_ptr<ValidationSet> validation)
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::MakeOnMeta(const RunConfig& config, World* world,
+                                                             const PlannedData& data) {
+  RETURN_IF_ERROR(CheckRecompute(config));
+  const int ranks = world != nullptr ? world->size() : 1;
+  CHECK(ranks == 1 || world->dry());
+  ASSIGN_OR_RETURN(const RunLayout layout,
+                   PlanLayout(config, ranks, world != nullptr ? world->node_size() : 1));
+  if (world != nullptr) world->set_options(WorldOptionsOf(config));
+  auto trainer = std::unique_ptr<Trainer>(new Trainer(config, layout, world, Source{{}, {}, data}));
+  trainer->step_ = data.step.value_or(config.train.steps - 1);
+  trainer->optimizer_.set_step(trainer->step_);
+  return trainer;
+}
+
+Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world, Source source)
     : config_(config),
       layout_(layout),
       place_(Mesh(layout.degrees), world, config.numerics, layout.context_method, layout.exchange),
-      loader_(std::move(loader)),
-      validation_(std::move(validation)),
-      model_(config.model, *config.model.vocab_size, kModelOptions,
+      source_(std::move(source)),
+      model_(config.model, *config.model.vocab_size, options(),
              {&place_, layout.stages, StagesOf(layout.schedule, place_.Coord(Axis::kPipe)),
               [this](const Placement& p) { return StorageOf(place_, p, layout_.zero); },
               [this](const std::string& name, const Shape& whole) {
@@ -95,7 +107,7 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
                  {.seed = static_cast<uint64_t>(config.train.seed),
                   .stochastic_values = config.precision.stochastic_rounding,
                   .place = &place_}),
-      microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
+      microbatches_(model_, MakeRecomputePolicy(config)),
       flops_(CountFlops(config.model, *config.model.vocab_size)),
       loss_scale_(StartLossScale(config.precision)) {
   ApplyPrecision(config_, model_);
@@ -111,7 +123,7 @@ void Trainer::MakeAverage() {
   for (size_t i = 0; i < optimizer_.size(); ++i) {
     sizes.push_back(optimizer_.target(i).value.NumElements());
   }
-  average_ = std::make_unique<WeightAverage>(config_.optim.ema, sizes, kModelOptions.device);
+  average_ = std::make_unique<WeightAverage>(config_.optim.ema, sizes, source_.device());
 }
 
 void Trainer::Initialize() {
@@ -223,10 +235,13 @@ absl::StatusOr<StepReport> Trainer::Step() {
 
 absl::StatusOr<StepReport> Trainer::ComputeGradients() {
   SetLogStep(step_ + 1);
-  const double waited_before = loader_->seconds_waited();
-  absl::StatusOr<Batch> batch = loader_->Next(BatchRows(config_, step_));
+  const auto waited = [this] {
+    return source_.loader != nullptr ? source_.loader->seconds_waited() : 0;
+  };
+  const double waited_before = waited();
+  absl::StatusOr<Batch> batch = NextBatch();
   RETURN_IF_ERROR(Agree(place_.world(), batch.status()));
-  StepSums sums(loader_->languages().size(),
+  StepSums sums(batch->language_tokens.size(),
                 static_cast<size_t>(model_.config().moe.experts > 0
                                         ? config_.model.layers - config_.model.moe.dense_layers
                                         : 0),
@@ -240,7 +255,7 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
   RunMicrobatches(*batch, pieces, sums);
   StepReport report = Report(*batch, sums);
   report.loss_scale = loss_scale_.scale;
-  report.data_wait_s = loader_->seconds_waited() - waited_before;
+  report.data_wait_s = waited() - waited_before;
   if (place_.rank() == 1 && Injected(Fault::kGradientOverflows)) Overflow(gradients_->shards());
   // The gradient of a tied head is in the embedding's.
   norms_ = ComputeGradNorms(place_, gradients_->shards(), model_.tied_head(), config_.optim);
@@ -248,6 +263,14 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
   report.grad_norm = norms_.total;
   expert_tokens_ = std::move(sums.expert_tokens);
   return report;
+}
+
+absl::StatusOr<Batch> Trainer::NextBatch() {
+  if (source_.loader != nullptr) return source_.loader->Next(BatchRows(config_, step_));
+  const PlannedData& planned = source_.planned;
+  Batch batch = MetaBatch(BatchRows(config_, step_), config_.data.sequence_length, planned.bounds);
+  batch.language_tokens.assign(static_cast<size_t>(planned.languages), 0);
+  return batch;
 }
 
 void Trainer::RunMicrobatches(const Batch& batch, int64_t pieces, StepSums& sums) {
@@ -264,12 +287,13 @@ void Trainer::RunMicrobatches(const Batch& batch, int64_t pieces, StepSums& sums
       schedule, RankActions(schedule, pipe_rank),
       schedule.ranks > 1 ? &place_.Group(Axis::kPipe) : nullptr,
       [this](const Handover& h) {
-        return BoundaryTensor{microbatches_.HandoverShape(h.microbatch), kModelOptions};
+        return BoundaryTensor{microbatches_.HandoverShape(h.microbatch), options()};
       },
       microbatches_);
+  microbatches_.End();
   gradients_->Finish();
   AddTiedGradients();
-  sums.AllReduce(place_);
+  sums.AllReduce(place_, source_.device());
 }
 
 // The gradients of the two uses of a tied table are summed apart and added here, so that it does

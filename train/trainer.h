@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,12 +55,27 @@ struct StepReport {
   std::string data_digest;
 };
 
+// What a trainer on the meta device is told in place of reading a corpus.
+struct PlannedData {
+  int64_t languages = 1;
+  // Bounds of documents in a batch (Batch::cu_seqlens); empty: every row is one document.
+  std::vector<int32_t> bounds;
+  // The step that is run, counted from 0; none: the last, where nothing ramps any more.
+  std::optional<int64_t> step;
+};
+
 class Trainer {
  public:
   // Model, optimizer and data at step 0, weights initialised. `world` (null: one rank) outlives
   // this; its ranks all make a Trainer of the same config.
   static absl::StatusOr<std::unique_ptr<Trainer>> Make(const RunConfig& config,
                                                        World* world = nullptr);
+
+  // One rank of a job on the meta device: nothing is computed or sent, memory and traffic are those
+  // of the job. `config` is resolved, its layout chosen; `world` is dry (or of one rank), and
+  // outlives this. Steps and updates only.
+  static absl::StatusOr<std::unique_ptr<Trainer>> MakeOnMeta(const RunConfig& config, World* world,
+                                                             const PlannedData& data);
 
   // All of the following are called by all ranks together.
 
@@ -87,9 +103,10 @@ class Trainer {
   // Which ZeRO shard updates which matrices; of rules that need them whole.
   const MatrixPlan& matrix_plan() const { return matrix_plan_; }
   Transformer& model() { return model_; }
-  const BatchLoader& loader() const { return *loader_; }
-  const ValidationSet& validation() const { return *validation_; }
+  const BatchLoader& loader() const { return *source_.loader; }
+  const ValidationSet& validation() const { return *source_.validation; }
   GradientSum& gradients() { return *gradients_; }
+  Microbatches& microbatches() { return microbatches_; }
   const Optimizer& optimizer() const { return optimizer_; }
   // Of the weights; null: none is kept.
   const WeightAverage* average() const { return average_.get(); }
@@ -114,8 +131,16 @@ class Trainer {
   std::vector<StateTensor> Gradients() const;
 
  private:
-  Trainer(const RunConfig& config, const RunLayout& layout, World* world,
-          std::unique_ptr<BatchLoader> loader, std::unique_ptr<ValidationSet> validation);
+  // Where batches come from: a corpus, or a plan.
+  struct Source {
+    std::unique_ptr<BatchLoader> loader;
+    std::unique_ptr<ValidationSet> validation;
+    PlannedData planned;
+    Device device() const { return loader != nullptr ? Device::kCpu : Device::kMeta; }
+  };
+  Trainer(const RunConfig& config, const RunLayout& layout, World* world, Source source);
+  TensorOptions options() const { return {DType::kF32, source_.device()}; }
+  absl::StatusOr<Batch> NextBatch();
 
   // A parameter of the whole model and the stage that has it.
   struct ModelEntry {
@@ -151,8 +176,7 @@ class Trainer {
   RunConfig config_;
   RunLayout layout_;
   Place place_;
-  std::unique_ptr<BatchLoader> loader_;
-  std::unique_ptr<ValidationSet> validation_;
+  Source source_;
   Transformer model_;
   MatrixPlan matrix_plan_;
   std::vector<ModelEntry> whole_model_;

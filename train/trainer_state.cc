@@ -138,9 +138,9 @@ CheckpointContents Trainer::SaveState() {
                     {"loss_scale", loss_scale_.scale},
                     {"loss_scale_good_steps", loss_scale_.good_steps},
                     {"skipped_steps", loss_scale_.skipped},
-                    {"data_digest", ToHex(loader_->digest())}};
+                    {"data_digest", ToHex(source_.loader->digest())}};
   if (average_ != nullptr) contents.state["ema_updates"] = average_->updates();
-  contents.blobs["data"] = loader_->SaveState();
+  contents.blobs["data"] = source_.loader->SaveState();
   return contents;
 }
 
@@ -155,7 +155,7 @@ absl::Status Trainer::RestoreState(const Checkpoint& checkpoint) {
   if (!blobs.contains("data")) {
     return absl::DataLossError(StrCat(checkpoint.path, ": has no state of the data"));
   }
-  RETURN_IF_ERROR(loader_->RestoreState(blobs["data"]));
+  RETURN_IF_ERROR(source_.loader->RestoreState(blobs["data"]));
   // Every rank reads whole tensors and keeps its part.
   const std::vector<StateTensor> parts = State();
   std::vector<NamedTensor> whole;

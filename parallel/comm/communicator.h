@@ -133,6 +133,10 @@ class World {
   int size() const { return size_; }
   // Ranks that share this rank's host memory come in runs of this many ("a node").
   int node_size() const { return node_size_; }
+  // True for one rank of a job that does not run: calls are counted only, and of meta tensors.
+  virtual bool dry() const { return false; }
+  // Of small tensors that ranks tell each other numbers with.
+  Device host() const { return dry() ? Device::kMeta : Device::kCpu; }
   const WorldOptions& options() const { return options_; }
   // For calls made from now on. All ranks set the same, at the same point of their work.
   void set_options(const WorldOptions& options) { options_ = options; }

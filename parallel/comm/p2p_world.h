@@ -32,6 +32,7 @@ class P2pWorld : public World, public OperationHost {
 
   Communicator& Group(std::span<const int> ranks, const std::string& name) override;
   void Progress() override;
+  bool dry() const override { return transport_ == nullptr && size() > 1; }
   std::vector<CommCount> Counts() const override;
   [[noreturn]] void Abort(const std::string& reason, int code) override;
 

@@ -1,5 +1,6 @@
 #include "parallel/expert/capacity.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/fault.h"
@@ -10,21 +11,22 @@
 namespace choir {
 namespace {
 
-// Choices of each expert by tokens of the ranks before this one.
+// Choices of each expert by tokens of the ranks before this one; of none on meta.
 std::vector<int64_t> ChosenBefore(const Tensor& indices, const CapacityInput& input,
                                   const Place& place) {
   const auto experts = static_cast<size_t>(input.experts);
   std::vector<int64_t> before(experts, 0);
   const int ranks = place.Size(kTokenAxes), rank = place.Coord(kTokenAxes);
   if (ranks == 1) return before;
+  const bool meta = indices.device() == Device::kMeta;
   const std::vector<int64_t> counts = ExpertCounts(indices, input.valid, input.experts);
-  const std::vector<int32_t> narrow(counts.begin(), counts.end());
-  const Tensor mine =
-      Tensor::From<int32_t>({input.experts}, narrow, MemoryCategory::kCommunication);
+  const Tensor mine = Tensor::Empty(
+      {input.experts}, {DType::kI32, indices.device(), MemoryCategory::kCommunication});
+  if (!meta) std::copy(counts.begin(), counts.end(), mine.data<int32_t>());
   const Tensor all = Tensor::Empty({int64_t{ranks} * input.experts}, mine.options());
   const std::vector<int64_t> each(static_cast<size_t>(ranks), input.experts);
   place.Group(kTokenAxes).AllGather(all, mine, each).Wait();
-  if (rank > 0 && Injected(Fault::kCapacityFromLocalCounts)) return before;
+  if (meta || (rank > 0 && Injected(Fault::kCapacityFromLocalCounts))) return before;
   const auto n = all.span<const int32_t>();
   for (size_t i = 0; i < static_cast<size_t>(rank) * experts; ++i) before[i % experts] += n[i];
   return before;
@@ -48,8 +50,8 @@ KeptChoices KeepWithinCapacity(Tape& tape, const Var& indices, const CapacityInp
   kept.indices = tape.Compute(Tag("moe.kept", true), [&] {
     const Tensor& from = chosen.Get();
     Tensor to = Tensor::Empty(from.shape(), from.options(MemoryCategory::kActivations));
+    std::vector<int64_t> taken = ChosenBefore(from, input, place);
     Launch(from.device(), MemoryWork("capacity", from, to), [&] {
-      std::vector<int64_t> taken = ChosenBefore(from, input, place);
       kept.dropped.assign(static_cast<size_t>(tokens), 0);
       for (int64_t i = 0; i < tokens * top_k; ++i) {
         const int32_t expert = from.data<int32_t>()[i];

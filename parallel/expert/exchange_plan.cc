@@ -1,5 +1,6 @@
 #include "parallel/expert/exchange_plan.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "base/fault.h"
@@ -8,7 +9,9 @@ namespace choir {
 namespace {
 
 constexpr AxisSet kExchangeAxes{Axis::kExpert, Axis::kExpertTensor};
-constexpr TensorOptions kCounts{DType::kI32, Device::kCpu, MemoryCategory::kWorkspace};
+TensorOptions CountsOn(Device device) { return {DType::kI32, device, MemoryCategory::kWorkspace}; }
+
+Device DeviceOf(const Dispatch& dispatch) { return dispatch.offsets.device(); }
 
 int64_t Sum(const std::vector<int64_t>& v) {
   return std::accumulate(v.begin(), v.end(), int64_t{0});
@@ -19,7 +22,8 @@ int64_t Sum(const std::vector<int64_t>& v) {
 Tensor CountRows(const Dispatch& dispatch, const RowLeaves* rows) {
   const int64_t experts = dispatch.offsets.NumElements() - 1;
   const int64_t leaves = rows != nullptr ? static_cast<int64_t>(rows->index.size()) : 1;
-  Tensor counts = Tensor::Zeros({leaves, experts}, kCounts);
+  Tensor counts = Tensor::Zeros({leaves, experts}, CountsOn(DeviceOf(dispatch)));
+  if (DeviceOf(dispatch) == Device::kMeta) return counts;
   int32_t* n = counts.data<int32_t>();
   if (rows == nullptr) {
     const int32_t* offset = dispatch.offsets.data<int32_t>();
@@ -46,49 +50,82 @@ struct Announced {
   }
 };
 
-Announced Announce(const Tensor& counts, const RowLeaves* rows, const ExchangeMembers& members) {
-  Communicator& group = *members.group;
-  const int64_t leaves = counts.dim(0), experts = counts.dim(1), size = group.size();
-  const int64_t local = members.Count(group.rank());
-  std::vector<int64_t> send, recv(static_cast<size_t>(size), leaves * local);
-  std::vector<int32_t> packed;
-  for (int64_t m = 0; m < size; ++m) {
-    send.push_back(leaves * members.Count(m));
+// The counts for each member, one member after another.
+Tensor PackCounts(const Tensor& counts, const ExchangeMembers& members) {
+  const int64_t leaves = counts.dim(0), experts = counts.dim(1);
+  int64_t total = 0;
+  for (int64_t m = 0; m < members.group->size(); ++m) total += leaves * members.Count(m);
+  Tensor packed = Tensor::Empty({total}, counts.options(MemoryCategory::kCommunication));
+  if (counts.device() == Device::kMeta) return packed;
+  int32_t* to = packed.data<int32_t>();
+  for (int64_t m = 0; m < members.group->size(); ++m) {
     for (int64_t l = 0; l < leaves; ++l) {
-      const int32_t* row = counts.data<int32_t>() + l * experts + members.Begin(m);
-      packed.insert(packed.end(), row, row + members.Count(m));
+      to = std::copy_n(counts.data<int32_t>() + l * experts + members.Begin(m), members.Count(m),
+                       to);
     }
   }
-  const auto in = Tensor::From<int32_t>({static_cast<int64_t>(packed.size())}, packed,
-                                        MemoryCategory::kCommunication);
-  const Tensor out = Tensor::Empty({Sum(recv)}, kCounts);
+  return packed;
+}
+
+// Positions of all members' leaves, [members, leaves]; zeros on meta.
+std::vector<int64_t> GatherLeaves(const RowLeaves& rows, Communicator& group, Device device) {
+  const auto leaves = static_cast<int64_t>(rows.index.size()), size = int64_t{group.size()};
+  const Tensor mine = Tensor::Empty({leaves}, CountsOn(device)),
+               index = Tensor::Empty({size * leaves}, CountsOn(device));
+  const bool meta = device == Device::kMeta;
+  for (int64_t l = 0; l < leaves && !meta; ++l) {
+    mine.data<int32_t>()[l] = static_cast<int32_t>(rows.index[static_cast<size_t>(l)]);
+  }
+  group.AllGather(index, mine, std::vector<int64_t>(static_cast<size_t>(size), leaves)).Wait();
+  if (meta) return std::vector<int64_t>(static_cast<size_t>(size * leaves));
+  const auto positions = index.span<const int32_t>();
+  return {positions.begin(), positions.end()};
+}
+
+Announced Announce(const Tensor& counts, const RowLeaves* rows, const ExchangeMembers& members,
+                   const RoutingAnswer* answer) {
+  Communicator& group = *members.group;
+  const int64_t leaves = counts.dim(0), size = group.size();
+  const int64_t local = members.Count(group.rank());
+  std::vector<int64_t> send, recv(static_cast<size_t>(size), leaves * local);
+  for (int64_t m = 0; m < size; ++m) send.push_back(leaves * members.Count(m));
+  const Tensor in = PackCounts(counts, members);
+  const Tensor out = Tensor::Empty({Sum(recv)}, CountsOn(counts.device()));
   group.AllToAll(out, recv, in, send).Wait();
   Announced all{size, leaves, local, {}, {}};
-  const auto received = out.span<const int32_t>();
-  all.counts.assign(received.begin(), received.end());
-  if (rows == nullptr) return all;
-  const Tensor mine = Tensor::Empty({leaves}, kCounts),
-               index = Tensor::Empty({size * leaves}, kCounts);
-  for (int64_t l = 0; l < leaves; ++l) {
-    mine.data<int32_t>()[l] = static_cast<int32_t>(rows->index[static_cast<size_t>(l)]);
+  if (counts.device() == Device::kMeta) {
+    CHECK(answer != nullptr) << "nobody says how many rows arrive";
+    CHECK(static_cast<int64_t>(answer->arriving.size()) == Sum(recv));
+    all.counts = answer->arriving;
+  } else {
+    const auto received = out.span<const int32_t>();
+    all.counts.assign(received.begin(), received.end());
   }
-  const std::vector<int64_t> each(static_cast<size_t>(size), leaves);
-  group.AllGather(index, mine, each).Wait();
-  const auto positions = index.span<const int32_t>();
-  all.index.assign(positions.begin(), positions.end());
+  if (rows != nullptr) all.index = GatherLeaves(*rows, group, counts.device());
   return all;
 }
 
+// Where each expert's rows begin among the sorted ones of this rank, and their end.
+std::vector<int64_t> SortedBegins(const Dispatch& dispatch, const RoutingAnswer* answer) {
+  const int64_t experts = dispatch.offsets.NumElements() - 1;
+  std::vector<int64_t> begins = {0};
+  for (int64_t e = 0; e < experts; ++e) {
+    begins.push_back(answer != nullptr ? begins.back() + answer->sent[static_cast<size_t>(e)]
+                                       : dispatch.offsets.data<int32_t>()[e + 1]);
+  }
+  return begins;
+}
+
 // What this rank sends of piece `j`.
-ExchangePiece Outgoing(const Dispatch& dispatch, const ExchangeMembers& members, int j) {
-  const int32_t* offset = dispatch.offsets.data<int32_t>();
+ExchangePiece Outgoing(const std::vector<int64_t>& begins, const ExchangeMembers& members, int j) {
   ExchangePiece piece;
   for (int64_t m = 0; m < members.group->size(); ++m) {
     const auto expert = [&](int i) {
-      return members.Begin(m) + PieceBegin(members.Count(m), members.pieces, i);
+      return static_cast<size_t>(members.Begin(m) +
+                                 PieceBegin(members.Count(m), members.pieces, i));
     };
-    piece.sorted_begin.push_back(offset[expert(j)]);
-    piece.send_rows.push_back(offset[expert(j + 1)] - offset[expert(j)]);
+    piece.sorted_begin.push_back(begins[expert(j)]);
+    piece.send_rows.push_back(begins[expert(j + 1)] - begins[expert(j)]);
   }
   return piece;
 }
@@ -112,7 +149,11 @@ void OrderArrivals(const Announced& all, int64_t first, int64_t last, ExchangePi
     next[1] = 0;
   }
   piece.begin = plan.arriving_rows;
-  piece.order = Tensor::Empty({Sum(piece.recv_rows)}, kCounts);
+  piece.order = Tensor::Empty({Sum(piece.recv_rows)}, plan.offsets.options());
+  if (plan.offsets.device() == Device::kMeta) {
+    plan.arriving_rows += Sum(piece.recv_rows);
+    return;
+  }
   int32_t* order = piece.order.data<int32_t>();
   int64_t row = piece.begin;
   for (int64_t e = first; e < last; ++e) {
@@ -144,11 +185,14 @@ ExchangeMembers AllMembers(const Place& place, int experts) {
 }
 
 ExchangePlan PlanExchange(const Tape& tape, const Dispatch& dispatch,
-                          const ExchangeMembers& members) {
+                          const ExchangeMembers& members, const RoutingAnswer* answer) {
   ExchangePlan plan{.group = members.group, .place = members.place, .parts = members.parts};
   plan.sorted_rows = dispatch.source.NumElements();
   const RowLeaves* rows = tape.rows().get();
   if (plan.group == nullptr) {
+    if (members.routing != nullptr && answer == nullptr) {
+      members.routing->Tell({ExpertCounts(dispatch), {}});
+    }
     plan.arriving_rows = plan.sorted_rows;
     plan.offsets = dispatch.offsets;
     if (rows != nullptr) {
@@ -156,8 +200,12 @@ ExchangePlan PlanExchange(const Tape& tape, const Dispatch& dispatch,
     }
     return plan;
   }
-  const Announced all = Announce(CountRows(dispatch, rows), rows, members);
-  plan.offsets = Tensor::Empty({all.experts + 1}, kCounts);
+  const Announced all = Announce(CountRows(dispatch, rows), rows, members, answer);
+  plan.offsets = Tensor::Empty({all.experts + 1}, CountsOn(DeviceOf(dispatch)));
+  const std::vector<int64_t> begins = SortedBegins(dispatch, answer);
+  if (members.routing != nullptr && answer == nullptr) {
+    members.routing->Tell({ExpertCounts(dispatch), all.counts});
+  }
   auto leaves = std::make_shared<GroupedLeaves>();
   leaves->index = all.index;
   leaves->experts = all.experts;
@@ -167,11 +215,36 @@ ExchangePlan PlanExchange(const Tape& tape, const Dispatch& dispatch,
     plan.runs.push_back(PieceBegin(all.experts, members.pieces, j + 1));
     const int64_t first = plan.runs[static_cast<size_t>(j)], last = plan.runs.back();
     CHECK(first < last) << members.pieces << " pieces of " << all.experts << " experts";
-    ExchangePiece piece = Outgoing(dispatch, members, j);
+    ExchangePiece piece = Outgoing(begins, members, j);
     OrderArrivals(all, first, last, piece, plan, *leaves);
     plan.pieces.push_back(std::move(piece));
   }
   if (rows != nullptr) plan.leaves = std::move(leaves);
+  return plan;
+}
+
+RowsPlan PlanRows(Tape& tape, const Var& indices, const ExchangeMembers& members) {
+  const int experts = static_cast<int>(members.begin.back());
+  if (indices.tensor().device() != Device::kMeta) {
+    RowsPlan plan{PlanDispatch(tape, indices, experts), {}};
+    plan.exchange = PlanExchange(tape, plan.dispatch, members);
+    return plan;
+  }
+  const bool alone = members.group == nullptr;
+  const RoutingQuestion question{
+      .level = members.level,
+      .tokens = indices.dim(0),
+      .top_k = indices.dim(1),
+      .begin = members.begin,
+      .group = alone ? 0 : members.group->rank() / members.parts,
+      .members = alone ? 1 : members.group->size(),
+      .leaves = tape.rows() != nullptr ? static_cast<int64_t>(tape.rows()->index.size()) : 1,
+      .nodes = members.nodes};
+  static BalancedRouting& balanced = *new BalancedRouting;
+  ExchangeRouting& routing = members.routing != nullptr ? *members.routing : balanced;
+  const RoutingAnswer answer = routing.Ask(question);
+  RowsPlan plan{PlanDispatch(tape, indices, experts, Sum(answer.sent)), {}};
+  plan.exchange = PlanExchange(tape, plan.dispatch, members, &answer);
   return plan;
 }
 

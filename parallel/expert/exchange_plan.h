@@ -16,6 +16,7 @@
 
 #include "ops/dispatch.h"
 #include "ops/tape.h"
+#include "parallel/expert/routing.h"
 #include "parallel/place.h"
 
 namespace choir {
@@ -27,6 +28,9 @@ struct ExchangeMembers {
   int parts = 1;
   int pieces = 1;  // at most the experts of any member (CHECKed)
   const Place* place = nullptr;
+  RoutingQuestion::Level level = RoutingQuestion::Level::kExperts;
+  int64_t nodes = 1;                   // inside a node: how many there are
+  ExchangeRouting* routing = nullptr;  // asked and told; null: on meta all is balanced
 
   int64_t Begin(int64_t member) const { return begin[static_cast<size_t>(member / parts)]; }
   int64_t Count(int64_t member) const {
@@ -58,8 +62,15 @@ struct ExchangePlan {
 };
 
 // Tells every member how many rows will come (blocks; a decision, made once in the forward pass).
-// `tape.rows()` are the leaves of this rank's tokens.
+// `tape.rows()` are the leaves of this rank's tokens. On meta `answer` says it.
 ExchangePlan PlanExchange(const Tape& tape, const Dispatch& dispatch,
-                          const ExchangeMembers& members);
+                          const ExchangeMembers& members, const RoutingAnswer* answer = nullptr);
+
+struct RowsPlan {
+  Dispatch dispatch;
+  ExchangePlan exchange;
+};
+// Sorts the choices of this rank's tokens (i32 [T, K], ops/dispatch.h) and plans their exchange.
+RowsPlan PlanRows(Tape& tape, const Var& indices, const ExchangeMembers& members);
 
 }  // namespace choir

@@ -22,6 +22,7 @@ struct TokenChoices {
   Var indices;  // i32 [T, K], of all experts; kAbsent: a dropped choice
   Var weights;  // [T, K]
   int experts = 0;
+  ExchangeRouting* routing = nullptr;  // ExchangeMembers::routing
 };
 
 struct SentTokens {

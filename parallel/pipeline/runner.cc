@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/fault.h"
+#include "parallel/pipeline/send_release.h"
 
 namespace choir {
 namespace {
@@ -21,7 +22,9 @@ class Exchange {
  public:
   Exchange(const ScheduleSpec& spec, std::span<const Action> actions, Communicator* pipe,
            const BoundaryFunction& boundary)
-      : spec_(spec), actions_(actions), pipe_(pipe), boundary_(boundary) {}
+      : spec_(spec), actions_(actions), pipe_(pipe), boundary_(boundary) {
+    if (pipe != nullptr) releases_ = SendReleases(spec, pipe->rank());
+  }
 
   // Posts the receives of action `i` and of the next one that has a receive.
   void PostReceives(size_t i) {
@@ -70,11 +73,16 @@ class Exchange {
       return;
     }
     Event event = pipe_->Send(tensor, output->to, HandoverTag(spec_, *output));
-    sends_.push_back({std::move(tensor), std::move(event)});
+    sends_.push_back({releases_[i], std::move(tensor), std::move(event)});
   }
 
-  void DropEndedSends() {
-    std::erase_if(sends_, [](const Sending& s) { return s.event.Done(); });
+  // Before action `i`, once its input is there.
+  void DropTakenSends(size_t i) {
+    std::erase_if(sends_, [i](const Sending& s) {
+      if (s.release > i) return false;
+      s.event.Wait();  // the other rank has it
+      return true;
+    });
   }
 
   void Finish() {
@@ -90,6 +98,7 @@ class Exchange {
     Event event;
   };
   struct Sending {
+    size_t release;  // the action before which it is let go of
     Tensor tensor;
     Event event;
   };
@@ -105,6 +114,7 @@ class Exchange {
   const BoundaryFunction& boundary_;
   size_t next_ = 0;                 // first action whose receive was not looked at
   std::deque<Receiving> receives_;  // in the order of the actions
+  std::vector<size_t> releases_;    // of this rank's actions
   std::vector<Sending> sends_;
   std::map<std::tuple<bool, int, int>, Tensor> local_;
 };
@@ -126,6 +136,7 @@ void RunActions(const ScheduleSpec& spec, std::span<const Action> actions, Commu
     const auto& [kind, stage, microbatch, paired] = actions[i];
     exchange.PostReceives(i);
     Tensor input = exchange.Take(i);
+    exchange.DropTakenSends(i);
     switch (kind) {
       case ActionKind::kForward:
         exchange.Put(i, work.Forward(stage, microbatch, std::move(input)));
@@ -140,7 +151,6 @@ void RunActions(const ScheduleSpec& spec, std::span<const Action> actions, Commu
         work.WeightGrad(stage, microbatch);
         break;
     }
-    exchange.DropEndedSends();
   }
   exchange.Finish();
 }

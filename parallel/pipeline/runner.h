@@ -42,9 +42,10 @@ int HandoverTag(const ScheduleSpec& spec, const Handover& handover);
 // Runs `actions`, RankActions of this rank, in their order. `pipe` is the group of the pipe axis:
 // its rank r is rank r of the schedule; null for a schedule of one rank. The receive of the next
 // action that needs one is posted before an action runs, so at most two tensors from other ranks
-// wait here; tensors that are sent live until their send has ended. Stages of one rank hand over
-// without a copy. Returns when all actions have run and everything is sent. CHECKs that what the
-// work returns fits `boundary`.
+// wait here. A tensor that is sent lives until the action before which it must have been received
+// (send_release.h): what memory holds is a matter of the actions, never of when messages arrive.
+// Stages of one rank hand over without a copy. Returns when all actions have run and everything is
+// sent. CHECKs that what the work returns fits `boundary`.
 void RunActions(const ScheduleSpec& spec, std::span<const Action> actions, Communicator* pipe,
                 const BoundaryFunction& boundary, StageWork& work);
 

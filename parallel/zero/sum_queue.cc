@@ -44,7 +44,6 @@ void SumQueue::Poll() {
     u.bucket->Advance(turn);
     turn = u.bucket->turn();
   }
-  while (!under_way_.empty() && under_way_.front().bucket->Advance(Bucket::kSteps)) FinishFirst();
 }
 
 void SumQueue::FinishFirst() {

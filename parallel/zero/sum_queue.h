@@ -26,7 +26,9 @@ class SumQueue {
   SumQueue(const SumQueue&) = delete;
 
   // Tensors of the same axes and dtype share buckets. The tensor is kept until its bucket leaves,
-  // and not written to. `done` is called in the order of the buckets, inside Add, Poll or Wait.
+  // and not written to. `done` is called in the order of the buckets, inside Add, Flush or Wait: a
+  // bucket is given up when the kMostUnderWay-th behind it leaves, however early its sums are done,
+  // so that what memory holds is never a matter of time.
   void Add(const SumAxes& axes, Summand summand, Done done);
   // Of what is added from now on, by all ranks together; for stochastic rounding.
   void SetStep(uint64_t step) { wire_.step = step; }

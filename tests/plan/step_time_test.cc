@@ -60,6 +60,19 @@ TEST(PassTimeTest, GapsAndTheHost) {
   EXPECT_DOUBLE_EQ(parts.Total(), 8.25);
 }
 
+TEST(PassTimeTest, TheHostWaitsForTheCountsOfTokens) {
+  Hardware hardware = RoundHardware();
+  hardware.host.sync_seconds = 0.5;
+  PassWork pass;
+  pass.work = {Bytes(100)};
+  ExchangeItem tokens = Gather(20, Overlap::kNone, "expert");
+  tokens.kind = ExchangeKind::kAllToAll;
+  tokens.count = 3;
+  pass.exchanges = {tokens, Gather(20, Overlap::kNone)};
+  EXPECT_DOUBLE_EQ(PassTime(pass, hardware).gaps, 1.5);
+  EXPECT_DOUBLE_EQ(PassTime(pass, hardware).Total(), 1 + 1.5 + 4);
+}
+
 TEST(PassTimeTest, ExchangesHideBehindWork) {
   Hardware hardware = RoundHardware();
   hardware.overlap = {.hideable = 0.5, .compute_loss = 0.25};

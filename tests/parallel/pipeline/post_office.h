@@ -1,6 +1,6 @@
 // Messages between threads, for tests of one rank's side: a group that can only send and receive.
-// A send ends when it was received and not before, from the sender's own memory, as MPI does with
-// large messages.
+// A send ends when a receive for it was posted and not before, and is copied from the sender's own
+// memory, as MPI does with large messages.
 #pragma once
 
 #include <cstring>
@@ -21,47 +21,63 @@ namespace choir::pipeline_test {
 
 class PostOffice {
  public:
+  // A message, as either end knows it.
   struct Letter {
     Tensor tensor;
-    bool received = false;
-    bool dropped = false;  // the sender let go of its tensor too early
+    bool delivered = false;
   };
+  using LetterRef = std::shared_ptr<Letter>;
 
-  std::shared_ptr<Letter> Post(int from, int to, int tag, const Tensor& tensor) {
-    const std::lock_guard lock(mutex_);
-    auto letter = std::make_shared<Letter>(Letter{tensor});
-    boxes_[{from, to, tag}].push_back(letter);
-    return letter;
+  LetterRef Send(int from, int to, int tag, const Tensor& tensor) {
+    return Meet({from, to, tag}, tensor, /*sends=*/true);
   }
-  bool Received(const Letter& letter) {
-    const std::lock_guard lock(mutex_);
-    return letter.received;
+  LetterRef Receive(int from, int to, int tag, const Tensor& tensor) {
+    return Meet({from, to, tag}, tensor, /*sends=*/false);
   }
-  // False if nothing is there.
-  bool Receive(int from, int to, int tag, const Tensor& tensor) {
+  bool Delivered(const Letter& letter) {
     const std::lock_guard lock(mutex_);
-    auto& box = boxes_[{from, to, tag}];
-    if (box.empty()) return false;
-    Letter& letter = *box.front();
-    if (letter.tensor.Unique()) ++dropped_;
-    CHECK(letter.tensor.bytes() == tensor.bytes());
-    std::memcpy(tensor.raw(), letter.tensor.raw(), static_cast<size_t>(tensor.bytes()));
-    letter.tensor = {};
-    letter.received = true;
-    box.pop_front();
-    return true;
+    return letter.delivered;
   }
   // Messages that nobody received, and those whose sender let go of them before they were.
   size_t left() const {
     size_t count = 0;
-    for (const auto& [key, box] : boxes_) count += box.size();
+    for (const auto& [key, box] : boxes_) count += box.sent.size();
     return count;
   }
   int dropped() const { return dropped_; }
 
  private:
+  // Of one channel, what waits for the other end.
+  struct Box {
+    std::deque<LetterRef> sent, awaited;
+  };
+
+  using Channel = std::tuple<int, int, int>;  // from, to, tag
+
+  LetterRef Meet(const Channel& channel, const Tensor& tensor, bool sends) {
+    auto mine = std::make_shared<Letter>(Letter{tensor});
+    const std::lock_guard lock(mutex_);
+    Box& box = boxes_[channel];
+    std::deque<LetterRef>& others = sends ? box.awaited : box.sent;
+    if (others.empty()) {
+      (sends ? box.sent : box.awaited).push_back(mine);
+      return mine;
+    }
+    const LetterRef other = others.front();
+    others.pop_front();
+    Letter &from = sends ? *mine : *other, &to = sends ? *other : *mine;
+    if (!sends && from.tensor.Unique()) ++dropped_;
+    CHECK(from.tensor.bytes() == to.tensor.bytes());
+    std::memcpy(to.tensor.raw(), from.tensor.raw(), static_cast<size_t>(from.tensor.bytes()));
+    for (Letter* letter : {&from, &to}) {
+      letter->tensor = {};
+      letter->delivered = true;
+    }
+    return mine;
+  }
+
   std::mutex mutex_;
-  std::map<std::tuple<int, int, int>, std::deque<std::shared_ptr<Letter>>> boxes_;
+  std::map<Channel, Box> boxes_;
   int dropped_ = 0;
 };
 
@@ -72,18 +88,11 @@ class PostCommunicator : public Communicator {
 
   Event Send(const Tensor& x, int to, int tag, Site) override {
     log_.push_back(StrCat("send to ", to));
-    auto letter = office_.Post(rank(), to, tag, x);
-    return Event(std::make_shared<Polled>([this, letter] { return office_.Received(*letter); },
-                                          StrCat("send to ", to)));
+    return EndOf(office_.Send(rank(), to, tag, x), StrCat("send to ", to));
   }
   Event Recv(const Tensor& x, int from, int tag, Site) override {
     log_.push_back(StrCat("receive from ", from));
-    auto there = std::make_shared<bool>(false);
-    return Event(std::make_shared<Polled>(
-        [this, x, from, tag, there] {
-          return *there = *there || office_.Receive(from, rank(), tag, x);
-        },
-        StrCat("receive from ", from)));
+    return EndOf(office_.Receive(from, rank(), tag, x), StrCat("receive from ", from));
   }
 
   Event AllReduce(const Tensor&, ReduceOp, Site) override { return Unexpected(); }
@@ -117,6 +126,11 @@ class PostCommunicator : public Communicator {
     std::string what_;
   };
 
+  Event EndOf(PostOffice::LetterRef letter, std::string what) {
+    return Event(std::make_shared<Polled>(
+        [this, letter = std::move(letter)] { return office_.Delivered(*letter); },
+        std::move(what)));
+  }
   static std::vector<int> Ranks(int size) {
     std::vector<int> ranks(static_cast<size_t>(size));
     std::iota(ranks.begin(), ranks.end(), 0);

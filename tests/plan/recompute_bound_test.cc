@@ -1,0 +1,84 @@
+#include "plan/recompute_bound.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "base/random.h"
+#include "tests/plan/recompute_graphs.h"
+
+namespace choir {
+namespace {
+
+// All actions of all classes, one after another; false after the last.
+bool Next(const RecomputeModel& model, ClassActions& actions) {
+  for (size_t c = 0; c < actions.size(); ++c) {
+    const int last = model.classes[c].can_offload ? 2 : 1;
+    const int next = static_cast<int>(actions[c]) + 1;
+    actions[c] = static_cast<RecomputeAction>(next <= last ? next : 0);
+    if (next <= last) return true;
+  }
+  return false;
+}
+
+TEST(RecomputeBoundTest, NoChoiceWithinTheBudgetIsCheaper) {
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    const RecomputeGraph graph = RandomGraph(seed, {.kernels = 8});
+    const RecomputeModel model = MakeRecomputeModel(graph);
+    if (model.classes.size() > 8) continue;
+    const RecomputeRelaxation relaxation(model);
+    const CounterRandom random(seed, "test/prices");
+    const ClassActions keep(model.classes.size(), RecomputeAction::kKeep);
+    const int64_t most = Evaluate(model, keep).peak_bytes;
+    for (uint64_t n = 0; n < 6; ++n) {
+      MemoryPrices prices;
+      for (size_t m = 0; m < relaxation.moments(); ++m) {
+        const double share = random.Uniform(2 * (100 * n + m));
+        prices.push_back(share < 0.6 ? 0 : 2 * relaxation.unit_price() * share);
+      }
+      DecidedActions decided(model.classes.size());
+      if (n % 2 == 1 && !decided.empty()) {
+        decided[random.Below(999 + n, decided.size())] =
+            n % 3 == 0 ? RecomputeAction::kKeep : RecomputeAction::kRecompute;
+      }
+      const int64_t budget = most - most / 8 * static_cast<int64_t>(n % 3);
+      const double bound = relaxation.Solve(prices, budget, decided).seconds;
+      ClassActions actions = keep;
+      do {
+        bool as_decided = true;
+        for (size_t c = 0; c < actions.size(); ++c) {
+          as_decided = as_decided && decided[c].value_or(actions[c]) == actions[c];
+        }
+        const RecomputeCost cost = Evaluate(model, actions);
+        if (!as_decided || cost.peak_bytes > budget) continue;
+        ASSERT_GE(cost.seconds, bound - 1e-9) << seed << " " << n;
+      } while (Next(model, actions));
+    }
+  }
+}
+
+TEST(RecomputeBoundTest, Timing) {
+  const RecomputeGraph graph = StackGraph({.layers = 100, .experts_from = 3});
+  const RecomputeModel model = MakeRecomputeModel(graph);
+  const RecomputeRelaxation relaxation(model);
+  std::printf("%zu tensors %zu classes\n", graph.tensors.size(), model.classes.size());
+  for (double f : {0.0, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0}) {
+    MemoryPrices prices(relaxation.moments(), 0);
+    prices[0] = f * relaxation.unit_price();
+    const auto start = std::chrono::steady_clock::now();
+    const RelaxedChoice choice = relaxation.Solve(prices, int64_t{4} << 30);
+    const auto cut = std::chrono::steady_clock::now();
+    const RecomputeCost cost = Evaluate(model, choice.actions);
+    const auto end = std::chrono::steady_clock::now();
+    std::printf("%g: %.1f ms, evaluate %.0f us: bound %g, %g s, %.0f MiB (relaxed %.0f)\n", f,
+                std::chrono::duration<double>(cut - start).count() * 1e3,
+                std::chrono::duration<double>(end - cut).count() * 1e6, choice.seconds,
+                cost.seconds, static_cast<double>(cost.peak_bytes) / (1 << 20),
+                static_cast<double>(choice.bytes[0]) / (1 << 20));
+  }
+}
+
+}  // namespace
+}  // namespace choir
