@@ -160,6 +160,12 @@ FillValue MissingValue(DType dtype) {
 
 }  // namespace
 
+std::string Hdf5Library() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return StrCat(major, ".", minor, ".", release);
+}
+
 struct Hdf5Writer::State {
   std::string path;
   Handle file;

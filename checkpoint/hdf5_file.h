@@ -14,6 +14,9 @@
 
 namespace choir {
 
+// Version of the library.
+std::string Hdf5Library();
+
 // Names are paths without leading slash; groups on the way are made by the writer.
 struct Hdf5Dataset {
   std::string name;

@@ -6,12 +6,15 @@
 #include <limits>
 #include <span>
 
+#include "base/strings.h"
 #include "ops/gemm_cuda.h"
 #include "ops/invariant_gemm.h"
 #include "ops/launch.h"
 #include "ops/parallel_for.h"
 
 extern "C" void openblas_set_num_threads(int threads);
+extern "C" char* openblas_get_config();
+extern "C" char* openblas_get_corename();
 
 namespace choir {
 namespace {
@@ -57,6 +60,10 @@ void GemmTiles(const GemmArgs<T>& args) {
 }
 
 }  // namespace
+
+std::string GemmLibrary() {
+  return StrCat(openblas_get_config(), " for ", openblas_get_corename());
+}
 
 void Gemm(const GemmArgs<float>& g) {
   if (g.m == 0 || g.n == 0) return;

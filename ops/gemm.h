@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "ops/matmul_format.h"
 #include "ops/numerics.h"
@@ -28,6 +29,9 @@ struct GemmArgs {
   T* c = nullptr;
   int64_t ldc = 0;
 };
+
+// The library behind, its version and the kind of processor it chose: "OpenBLAS 0.3.21 ... Zen".
+std::string GemmLibrary();
 
 // On the calling thread; may be called from several threads at once.
 void Gemm(const GemmArgs<float>& args);

@@ -37,6 +37,7 @@ int RunProgram(const std::string& name, const std::vector<std::string>& argument
   AddPlanCommand(program);
   AddVerifyCommand(program);
   AddBisectCommand(program);
+  AddDoctorCommand(program);
 
   program.command_line = Quoted(name);
   std::vector<std::string> parsed;

@@ -31,6 +31,7 @@ void AddConfigCommand(Program& program);
 void AddPlanCommand(Program& program);
 void AddVerifyCommand(Program& program);
 void AddBisectCommand(Program& program);
+void AddDoctorCommand(Program& program);
 
 // Parses the arguments (without the program's name) and runs the chosen sub-command; returns the
 // exit state.

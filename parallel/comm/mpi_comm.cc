@@ -44,6 +44,14 @@ bool LaunchedByMpi() {
   return std::getenv("SLURM_PROCID") != nullptr && tasks != nullptr && std::atoi(tasks) > 1;
 }
 
+std::string MpiLibrary() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string all(text, static_cast<size_t>(length));
+  return all.substr(0, all.find_first_of(",\n"));
+}
+
 absl::StatusOr<std::unique_ptr<World>> OpenMpi(int* argc, char*** argv,
                                                const WorldOptions& options) {
   int before = 0, provided = 0;
