@@ -24,7 +24,7 @@ bool Next(const RecomputeModel& model, ClassActions& actions) {
 
 TEST(SolverTest, SmallGraphsAreSolvedExactly) {
   int solved = 0, impossible = 0;
-  for (uint64_t seed = 0; seed < 150; ++seed) {
+  for (uint64_t seed = 0; seed < 70; ++seed) {
     const RecomputeGraph graph = RandomGraph(seed, {.kernels = 5 + static_cast<int>(seed % 8)});
     const RecomputeModel model = MakeRecomputeModel(graph);
     if (model.classes.size() > 9) continue;
@@ -56,7 +56,7 @@ TEST(SolverTest, SmallGraphsAreSolvedExactly) {
       EXPECT_EQ(Evaluate(graph, plan->choice).peak_bytes, plan->cost.peak_bytes) << seed;
     }
   }
-  EXPECT_GT(solved, 300);
+  EXPECT_GT(solved, 150);
   EXPECT_GT(impossible, 30);
 }
 
@@ -69,7 +69,9 @@ void Explore(const StackOptions& options) {
   for (const auto& k : graph.kernels) forward += k.seconds;
   std::printf("%d layers, %zu tensors, %d copies, forward %g s, most %.0f MiB\n", options.layers,
               graph.tensors.size(), options.copies, forward, most / 1048576.0);
-  for (int part : {99, 95, 90, 80, 70, 60, 50, 40, 30, 25, 20, 15, 10}) {
+  for (int part : getenv("DBG")
+                      ? std::vector<int>{70}
+                      : std::vector<int>{99, 95, 90, 80, 70, 60, 50, 40, 30, 25, 20, 15, 10}) {
     const auto start = std::chrono::steady_clock::now();
     const auto plan = SolveRecompute(graph, most / 100 * part);
     const double seconds =
