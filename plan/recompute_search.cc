@@ -13,7 +13,8 @@ namespace {
 constexpr int kPrices = 48;       // at most, to find choices with
 constexpr int kBoundRounds = 60;  // of the subgradient method
 constexpr int kImproveRounds = 10;
-constexpr int64_t kReach = 12;  // bytes that moves may exchange, in those of the largest
+// Bytes that moves may exchange, in those of the largest: far is coarse, near is fine.
+constexpr int64_t kFarReach = 40, kNearReach = 10;
 constexpr int kLeastRounds = 6;
 constexpr size_t kPairClasses = 40;    // layers with more are changed in one place at a time
 constexpr double kCloseEnough = 1e-3;  // to the bound: the search stops
@@ -141,7 +142,7 @@ void RecomputeSearch::Mix(const FoundChoice& fits, const FoundChoice& fast, int6
 
 // Seen in this layer, and what one or two changes make of what it has now; that is the first.
 std::vector<RecomputeSearch::Pattern> RecomputeSearch::Candidates(const ClassActions& actions,
-                                                                  size_t layer) const {
+                                                                  size_t layer, bool pairs) const {
   Pattern now;
   for (int c : layers_[layer]) now.push_back(actions[static_cast<size_t>(c)]);
   std::vector<Pattern> candidates = patterns_[layer];
@@ -156,7 +157,7 @@ std::vector<RecomputeSearch::Pattern> RecomputeSearch::Candidates(const ClassAct
     }
   };
   change(now, 0);
-  if (now.size() <= kPairClasses) {
+  if (pairs && now.size() <= kPairClasses) {
     for (size_t n = candidates.size(), i = patterns_[layer].size(); i < n; ++i) {
       const Pattern once = candidates[i];
       const auto differs = std::mismatch(once.begin(), once.end(), now.begin()).first;
@@ -174,7 +175,7 @@ std::vector<RecomputeSearch::Pattern> RecomputeSearch::Candidates(const ClassAct
 std::vector<RecomputeSearch::Move> RecomputeSearch::MovesOf(const FoundChoice& from,
                                                             size_t layer) const {
   std::vector<Move> moves;
-  for (Pattern& pattern : Candidates(from.actions, layer)) {
+  for (Pattern& pattern : Candidates(from.actions, layer, /*pairs=*/true)) {
     const RecomputeCost cost = Evaluate(model_, WithLayer(from.actions, layer, pattern));
     moves.push_back({std::move(pattern), cost.peak_bytes - from.cost.peak_bytes,
                      cost.seconds - from.cost.seconds});
@@ -212,7 +213,7 @@ std::vector<std::vector<RecomputeSearch::Move>> RecomputeSearch::Moves(
   return all;
 }
 
-bool RecomputeSearch::Improve(FoundChoice& choice, int64_t budget) const {
+bool RecomputeSearch::Improve(FoundChoice& choice, int64_t budget, int64_t reach) const {
   const std::vector<std::vector<Move>> moves = Moves(choice);
   std::vector<std::vector<KnapsackItem>> kinds;
   int64_t largest = 1;
@@ -227,7 +228,7 @@ bool RecomputeSearch::Improve(FoundChoice& choice, int64_t budget) const {
   const FoundChoice from = choice;
   int64_t room = budget - from.cost.peak_bytes;
   for (int attempt = 0; attempt < 6 && room >= 0; ++attempt) {
-    const std::vector<size_t> take = SolveKnapsack(kinds, room, kReach * largest);
+    const std::vector<size_t> take = SolveKnapsack(kinds, room, reach * largest);
     ClassActions actions = from.actions;
     for (size_t l = 0; l < take.size(); ++l) {
       actions = WithLayer(actions, l, moves[l][take[l]].pattern);
@@ -316,7 +317,7 @@ std::optional<FoundChoice> RecomputeSearch::Best(int64_t budget, RecomputeBound&
   }
   for (int round = 0; round < kImproveRounds; ++round) {
     if (choice.cost.seconds <= bound.seconds * (1 + kCloseEnough)) break;
-    if (!Improve(choice, budget)) break;
+    if (!Improve(choice, budget, kFarReach) && !Improve(choice, budget, kNearReach)) break;
   }
   See(choice.actions);
   const auto peak = static_cast<size_t>(choice.cost.peak_node + 1);
@@ -336,7 +337,7 @@ const FoundChoice& RecomputeSearch::Least() {
   for (int round = 0; better && round < kLeastRounds; ++round) {
     better = false;
     for (size_t l = 0; l < layers_.size(); ++l) {
-      for (const Pattern& pattern : Candidates(best.actions, l)) {
+      for (const Pattern& pattern : Candidates(best.actions, l, /*pairs=*/false)) {
         FoundChoice next{WithLayer(best.actions, l, pattern), {}};
         next.cost = Evaluate(model_, next.actions);
         if (!smaller(next, best)) continue;

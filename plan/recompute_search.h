@@ -50,10 +50,10 @@ class RecomputeSearch {
   void FindChoices();
   void Mix(const FoundChoice& fits, const FoundChoice& fast, int64_t budget, FoundChoice& best);
   ClassActions WithLayer(const ClassActions& actions, size_t layer, const Pattern& pattern) const;
-  std::vector<Pattern> Candidates(const ClassActions& actions, size_t layer) const;
+  std::vector<Pattern> Candidates(const ClassActions& actions, size_t layer, bool pairs) const;
   std::vector<Move> MovesOf(const FoundChoice& from, size_t layer) const;
   std::vector<std::vector<Move>> Moves(const FoundChoice& from) const;
-  bool Improve(FoundChoice& choice, int64_t budget) const;
+  bool Improve(FoundChoice& choice, int64_t budget, int64_t reach) const;
   void PriceMoment(int64_t budget, size_t moment, RecomputeBound& bound);
   void TightenBound(int64_t budget, double target, int rounds, RecomputeBound& bound);
 
