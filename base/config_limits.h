@@ -151,6 +151,11 @@ struct NonEmpty {
 // The key must be written in the config; its default is never used.
 struct Required {};
 
+// A list that may also be written as one item without brackets.
+struct OrOneItem {
+  std::string Describe() const { return "or one item"; }
+};
+
 // A path, relative to the current folder, of a file or folder that is there; empty text means "not
 // set" and passes. Skipped where ConfigLoadOptions::check_paths is false.
 struct MustExist {

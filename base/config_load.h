@@ -169,7 +169,7 @@ bool ReadValue(LoadState& state, const std::string& path, const ConfigNode& node
 template <class Limit, class T>
 void ApplyLimit(LoadState& state, const std::string& path, const Limit& limit, const T& value) {
   if (state.IsFaulty(path)) return;
-  if constexpr (std::same_as<Limit, Required>) {
+  if constexpr (std::same_as<Limit, Required> || std::same_as<Limit, OrOneItem>) {
     return;
   } else if constexpr (requires { limit.Violation(value); }) {
     if (std::same_as<Limit, MustExist> && !state.options().check_paths) return;
@@ -204,7 +204,11 @@ class FieldLoader {
     if (value != nullptr) {
       T loaded{};
       if constexpr (ConfigSection<T>) loaded = field;  // what is not written keeps its default
-      if (!ReadValue(state_, path, *value, loaded)) return;
+      if constexpr ((std::same_as<Limits, OrOneItem> || ...)) {
+        if (!ReadItems(path, *value, loaded)) return;
+      } else {
+        if (!ReadValue(state_, path, *value, loaded)) return;
+      }
       field = std::move(loaded);
     } else if constexpr ((std::same_as<Limits, Required> || ...)) {
       state_.Fail(path, section_.empty() ? state_.tree().root().place : state_.PlaceOf(section_),
@@ -219,6 +223,12 @@ class FieldLoader {
   const std::vector<std::string>& fields() const { return fields_; }
 
  private:
+  template <ConfigList T>
+  bool ReadItems(const std::string& path, const ConfigNode& value, T& items) {
+    if (value.kind != ConfigNode::Kind::kScalar) return ReadValue(state_, path, value, items);
+    return ReadValue(state_, path, value, items.emplace_back());
+  }
+
   LoadState& state_;
   const std::string& section_;
   const ConfigNode* const node_;

@@ -144,8 +144,9 @@ Transformer::Residual Transformer::Embed(Tape& tape, const ModelInput& input) {
   return {SumTokens(tape, found, input.block, place()), {}};
 }
 
-Var Transformer::Normed(Tape& tape, Residual& residual, Parameter& norm) const {
-  AddNormResult r = AddRmsNorm(tape, residual.stream, residual.delta, norm, config_.norm_eps);
+Var Transformer::Normed(Tape& tape, Residual& residual, Parameter& norm, const Tag& sum_tag) const {
+  AddNormResult r = AddRmsNorm(tape, residual.stream, residual.delta, norm,
+                               {.eps = config_.norm_eps, .sum_tag = sum_tag});
   residual.stream = std::move(r.sum);
   return std::move(r.normed);
 }
@@ -160,7 +161,7 @@ void Transformer::RunLayers(Tape& tape, StageLayers layers, Residual& residual,
     KvCache* cache = caches != nullptr ? &(*caches)[static_cast<size_t>(layer)] : nullptr;
     residual.delta = block.attention.Forward(tape, Normed(tape, residual, block.attention_norm),
                                              input.block, cache);
-    const Var x = Normed(tape, residual, block.ffn_norm);
+    const Var x = Normed(tape, residual, block.ffn_norm, "residual.mid");
     if (block.dense) {
       residual.delta = block.dense->Forward(tape, x, input.block);
     } else {

@@ -120,7 +120,9 @@ class Transformer {
     Var stream, delta;
   };
   void MakeBlock(int layer);
-  Var Normed(Tape& tape, Residual& residual, Parameter& norm) const;
+  // The stream with what the last part adds to it, tagged `sum_tag`, and normalised.
+  Var Normed(Tape& tape, Residual& residual, Parameter& norm,
+             const Tag& sum_tag = "residual") const;
   Residual Embed(Tape& tape, const ModelInput& input);
   void RunLayers(Tape& tape, StageLayers layers, Residual& residual, const ModelInput& input,
                  std::vector<RoutingReport>* routing, std::vector<KvCache>* caches);

@@ -164,18 +164,20 @@ AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& 
   const double eps = options.eps;
   const Saved xs = x.Save(), ds = adds ? delta.Save() : Saved();
   // Both are made in one pass, but are two results, so that a dropped `normed` comes back from
-  // `sum` without asking for `delta`. Each closure hands out its tensor once.
-  std::pair<Tensor, Tensor> made;
-  if (adds) made = AddNormForward(x.tensor(), delta.tensor(), w.Value(), eps);
+  // `sum` without asking for `delta`. The first run of the first closure leaves `normed` here.
+  auto made = std::make_shared<Tensor>();
   AddNormResult result;
-  result.sum =
-      tape.Compute(options.sum_tag, [xs, ds, adds, made = std::move(made.first)]() mutable {
-        if (!adds) return xs.Get();
-        return made.defined() ? std::exchange(made, {}) : Sum(xs.Get(), ds.Get());
-      });
+  result.sum = tape.Compute(options.sum_tag, [xs, ds, made, &w, eps, fused = adds && !tape.recorded(), adds]() mutable {
+    if (!adds) return xs.Get();
+    if (!std::exchange(fused, false)) return Sum(xs.Get(), ds.Get());
+    auto [sum, normed] = AddNormForward(xs.Get(), ds.Get(), w.Value(), eps);
+    *made = std::move(normed);
+    return std::move(sum);
+  });
   Saved ss = result.sum.Save();
-  result.normed = tape.Compute(options.tag, [ss, &w, eps, made = std::move(made.second)]() mutable {
-    return made.defined() ? std::exchange(made, {}) : NormForward(ss.Get(), w.Value(), eps);
+  result.normed = tape.Compute(options.tag, [ss, made, &w, eps] {
+    const Tensor& sum = ss.Get();
+    return made->defined() ? std::exchange(*made, {}) : NormForward(sum, w.Value(), eps);
   });
   tape.Record({&result.sum, &result.normed},
               [ss, gx = x.grad(), gd = adds ? delta.grad() : GradRef(),

@@ -14,7 +14,7 @@ namespace choir {
 Var RmsNorm(Tape& tape, const Var& x, Parameter& w, double eps, const Tag& tag = "norm");
 
 struct AddNormResult {
-  Var sum;     // [T, C], tagged "residual"
+  Var sum;     // [T, C], tagged `sum_tag`
   Var normed;  // [T, C], tagged `tag`; made again from `sum` alone
 };
 

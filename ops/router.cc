@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/fault.h"
 #include "ops/launch.h"
 #include "ops/log_sum_exp.h"
 #include "ops/parallel_for.h"
@@ -245,7 +246,9 @@ Routing Route(Tape& tape, const Var& logits, const Tensor& bias, const RouterOpt
   });
   const Tensor indices = routing.indices.tensor();  // a decision: always there
   routing.weights = tape.Compute("router.weights", [scores, indices, options] {
-    return Weights(scores.Get(), indices, options);
+    const Tensor& s = scores.Get();
+    const bool again = Replaying() && Injected(Fault::kRoutingDecidedAgain);
+    return Weights(s, again ? ChooseExperts(s, {}, options) : indices, options);
   });
   tape.Record({&routing.weights},
               [scores, indices, gs = routing.scores.grad(), options](Sink& sink) {

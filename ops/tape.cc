@@ -4,12 +4,23 @@
 #include <iterator>
 #include <utility>
 
+#include "base/fault.h"
 #include "ops/elementwise.h"
+#include "ops/tape_graph.h"
+#include "ops/tape_value.h"
 
 namespace choir {
 namespace {
 
 thread_local const TapeObserver* observer_of_thread = nullptr;
+
+// The one of `reads` whose storage the result has; null if that is its own.
+internal::Value* SourceOf(const Tensor& result, const std::vector<internal::Value*>& reads) {
+  for (internal::Value* read : reads) {
+    if (read->tensor.defined() && read->tensor.SharesStorageWith(result)) return read;
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -22,44 +33,13 @@ bool IsActivation(std::string_view tag) {
   return std::find(std::begin(kTags), std::end(kTags), tag) != std::end(kTags);
 }
 
-namespace internal {
-
-// The kernel that makes one or more values again.
-struct Recipe {
-  Tape::MultiKernel kernel;
-  std::vector<std::weak_ptr<Value>> outputs;
-  std::shared_ptr<int64_t> counter;
-  void Replay();
-};
-
-struct Value {
-  Tensor tensor;
-  int live = 0;                    // Vars that refer to it
-  int observed = -1;               // the observer's number
-  std::shared_ptr<Recipe> recipe;  // null: kept
-};
-
-void Recipe::Replay() {
-  std::vector<Tensor> results = kernel();
-  CHECK(results.size() == outputs.size());
-  ++*counter;
-  for (size_t i = 0; i < results.size(); ++i) {
-    auto value = outputs[i].lock();
-    if (value != nullptr && !value->tensor.defined()) value->tensor = std::move(results[i]);
-  }
-}
-
-}  // namespace internal
-
 using internal::Recipe;
 using internal::Value;
 
 const Tensor& Saved::Get() const {
   CHECK(value_ != nullptr);
-  if (!value_->tensor.defined()) {
-    CHECK(value_->recipe != nullptr) << "a kept value lost its tensor";
-    value_->recipe->Replay();
-  }
+  internal::ReadScope::Add(value_.get());
+  if (!value_->tensor.defined()) value_->Return();
   return value_->tensor;
 }
 
@@ -80,7 +60,9 @@ Var& Var::operator=(Var other) noexcept {
 
 Var::~Var() {
   if (value_ == nullptr) return;
-  if (--value_->live == 0 && value_->recipe != nullptr) value_->tensor = Tensor();
+  if (value_->live == 1 && value_->recorder != nullptr) value_->recorder->Release(*value_);
+  const bool read_later = value_.use_count() > 1;
+  if (--value_->live == 0 && read_later) value_->Leave();
 }
 
 const Tensor& Var::tensor() const {
@@ -143,25 +125,47 @@ void Sink::Weight(Parameter& parameter, std::vector<int64_t> leaves, AccumulateL
     --parameter.pending;
     if (--use->second == 0 && parameter.on_ready) parameter.on_ready(parameter);
   };
-  if (tape_.deferred_ != nullptr) {
+  if (tape_.deferred_ != nullptr && tape_.recorder_ != nullptr) {
+    tape_.deferred_->push_back([recorder = tape_.recorder_, run = std::move(run)] {
+      recorder->BeginDeferred();
+      run();
+      recorder->EndDeferred();
+    });
+  } else if (tape_.deferred_ != nullptr) {
     tape_.deferred_->push_back(std::move(run));
   } else {
     run();
   }
 }
 
-Tape::Tape(bool recording) : recording_(recording), observer_(observer_of_thread) {
+Tape::Tape(bool recording)
+    : recording_(recording),
+      observer_(observer_of_thread),
+      recorder_(recording ? internal::MakeTapeRecorder() : nullptr) {
   if (observer_ != nullptr) observer_->made();
 }
 
 Var Tape::Input(Tensor tensor, bool wants_grad) {
   auto value = std::make_shared<Value>();
   value->tensor = std::move(tensor);
+  if (recorder_ != nullptr) recorder_->AddInput(*value);
   return Var(std::move(value), recording_ && wants_grad ? std::make_shared<GradSlot>() : nullptr);
 }
 
-bool Tape::Recomputes(const Tag& tag) const {
-  return recording_ && policy_ && !tag.decision && policy_(tag.name, layer_);
+// A view shares the fate of its storage: it is rebuilt from its source, unless it is to stay, which
+// keeps the source too.
+TensorPolicy Tape::PolicyOf(const Tag& tag, const Tensor& result, internal::Value* source) const {
+  if (!recording_ || !policy_ || tag.decision) return TensorPolicy::kKeep;
+  const TensorPolicy wanted = policy_(tag.name, layer_);
+  if (source != nullptr) {
+    if (wanted == TensorPolicy::kKeep) source->Keep();
+    return source->policy == TensorPolicy::kKeep ? TensorPolicy::kKeep : TensorPolicy::kRecompute;
+  }
+  const bool rounds = wanted >= TensorPolicy::kBF16;
+  if (wanted == TensorPolicy::kDefault || (rounds && result.dtype() != DType::kF32)) {
+    return TensorPolicy::kKeep;
+  }
+  return wanted;
 }
 
 Var Tape::Compute(const Tag& tag, Kernel kernel) {
@@ -180,6 +184,7 @@ Tape::MultiKernel Tape::WithRounding(std::initializer_list<Tag> tags, MultiKerne
   if (rounding_ == DType::kF32) return kernel;
   return [rounding = rounding_, names = std::vector<Tag>(tags), kernel = std::move(kernel)] {
     std::vector<Tensor> results = kernel();
+    if (Replaying() && Injected(Fault::kReplayNotRounded)) return results;
     for (size_t i = 0; i < results.size(); ++i) {
       if (IsActivation(names[i].name)) RoundInPlace(results[i], rounding);
     }
@@ -190,10 +195,13 @@ Tape::MultiKernel Tape::WithRounding(std::initializer_list<Tag> tags, MultiKerne
 std::vector<Var> Tape::Compute(std::initializer_list<Tag> tags, MultiKernel kernel) {
   if (poll_) poll_();
   kernel = WithRounding(tags, std::move(kernel));
+  const internal::ReadScope reads;
+  if (recorder_ != nullptr) recorder_->BeginKernel();
   std::vector<Tensor> results = kernel();
+  if (recorder_ != nullptr) recorder_->EndKernel(reads.values());
   CHECK(results.size() == tags.size());
   std::vector<Var> vars;
-  std::shared_ptr<Recipe> recipe;
+  auto recipe = std::make_shared<Recipe>();
   size_t i = 0;
   for (const Tag& tag : tags) {
     auto value = std::make_shared<Value>();
@@ -201,18 +209,30 @@ std::vector<Var> Tape::Compute(std::initializer_list<Tag> tags, MultiKernel kern
     if (observer_ != nullptr) {
       value->observed = observer_->result(tag.name, layer_, value->tensor);
     }
-    if (Recomputes(tag)) {
-      if (recipe == nullptr) recipe = std::make_shared<Recipe>();
-      value->recipe = recipe;
+    Value* const source = SourceOf(value->tensor, reads.values());
+    value->policy = PolicyOf(tag, value->tensor, source);
+    if (recorder_ != nullptr) {
+      recorder_->AddResult(tag, layer_, *value, source);
+      value->recorder = recorder_;
     }
+    if (value->policy == TensorPolicy::kRecompute) value->recipe = recipe;
+    if (value->policy == TensorPolicy::kOffload) value->queue = Offloads();
+    recipe->outputs.push_back(value);
     vars.emplace_back(std::move(value), nullptr);
   }
-  if (recipe != nullptr) {
-    recipe->kernel = std::move(kernel);
-    recipe->counter = recomputed_;
-    for (const Var& var : vars) recipe->outputs.push_back(var.value_);
-  }
+  recipe->kernel = std::move(kernel);
+  recipe->counter = recomputed_;
   return vars;
+}
+
+const std::shared_ptr<OffloadQueue>& Tape::Offloads() {
+  if (offloads_ == nullptr) offloads_ = std::make_shared<OffloadQueue>();
+  return offloads_;
+}
+
+void Tape::EndForward() {
+  if (recorder_ != nullptr) recorder_->EndForward();
+  if (offloads_ != nullptr) offloads_->EndForward();
 }
 
 void Tape::Record(std::initializer_list<Var*> outputs, Backward backward) {
@@ -243,7 +263,8 @@ void Tape::SetUnit(int unit) {
 Var Tape::Reshape(const Var& x, const Shape& shape) {
   auto value = std::make_shared<Value>();
   value->tensor = x.tensor().Reshape(shape);
-  if (x.value_->recipe != nullptr) {  // dropped with its source, and rebuilt from it
+  if (x.value_->policy != TensorPolicy::kKeep) {  // dropped with its source, and rebuilt from it
+    value->policy = TensorPolicy::kRecompute;
     auto recipe = std::make_shared<Recipe>();
     recipe->kernel = [source = x.Save(), shape] {
       return std::vector<Tensor>{source.Get().Reshape(shape)};
@@ -251,6 +272,10 @@ Var Tape::Reshape(const Var& x, const Shape& shape) {
     recipe->outputs = {value};
     recipe->counter = std::make_shared<int64_t>(0);  // no kernel runs
     value->recipe = std::move(recipe);
+  }
+  if (recorder_ != nullptr) {
+    recorder_->AddView(*value, *x.value_);
+    value->recorder = recorder_;
   }
   Var y(std::move(value), nullptr);
   if (x.grad() != nullptr) {
@@ -270,15 +295,30 @@ void Tape::ShowGradients(const Node& node) const {
   }
 }
 
-void Tape::RunBackward(const Var& loss, Tensor seed) {
-  RunBackward(std::span(&loss, 1), std::span(&seed, 1));
+void Tape::Run(const Node& node, Sink& sink) {
+  if (recorder_ == nullptr) return node.backward(sink);
+  const internal::ReadScope reads;
+  recorder_->BeginNode();
+  node.backward(sink);
+  recorder_->EndNode(reads.values());
 }
 
-void Tape::RunBackward(std::span<const Var> outputs, std::span<const Tensor> seeds) {
+void Tape::RunBackward(const Var& loss, Tensor seed) {
+  std::vector<Tensor> seeds;
+  seeds.push_back(std::move(seed));
+  RunBackward(std::vector<Var>{loss}, std::move(seeds));
+}
+
+void Tape::RunBackward(std::vector<Var> outputs, std::vector<Tensor> seeds) {
   CHECK(recording_);
   CHECK(outputs.size() == seeds.size());
+  EndForward();
   Sink start(*this, {});
-  for (size_t i = 0; i < outputs.size(); ++i) start.Add(outputs[i].grad(), seeds[i]);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    start.Add(outputs[i].grad(), std::exchange(seeds[i], {}));
+  }
+  outputs.clear();
+  if (offloads_ != nullptr) offloads_->BeginBackward();
   int unit = -1;
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());
@@ -290,7 +330,7 @@ void Tape::RunBackward(std::span<const Var> outputs, std::span<const Tensor> see
     if (observer_ != nullptr) ShowGradients(node);
     if (unit_hook_ && node.unit != unit) unit_hook_(unit = node.unit, /*backward=*/true);
     Sink sink(*this, node.outputs);
-    node.backward(sink);
+    Run(node, sink);
     for (const GradRef& slot : node.outputs) slot->grad = Tensor();
   }
 }

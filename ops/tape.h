@@ -12,11 +12,13 @@
 //   }
 //
 // What the closure of Record captures is the saved set. Compute is the only place that makes an
-// op's results, so only it knows about recomputation: a result that the policy does not keep is
-// dropped as soon as its last live handle (Var) is gone, and `Saved::Get` makes it again by running
-// the same closure, which asks its own inputs in turn: the smallest subgraph, just before the
-// gradient that needs it. A view is rebuilt from its source, so shared storage is made once.
-// Kernels are deterministic, so recomputation never changes a number.
+// op's results, so only it knows what becomes of them (TensorPolicy) when the last live handle
+// (Var) is gone: a result stays, is dropped, moves to host memory or is kept in fewer bits.
+// `Saved::Get` brings it back. A dropped result is made again by running the same closure, which
+// asks its own inputs in turn: the smallest subgraph, just before the gradient that needs it; the
+// closure is then forgotten, so that an input that nothing else reads is dropped at once. What came
+// back stays until its last reader is gone. A view is rebuilt from its source, so shared storage is
+// made once. Kernels are deterministic, so recomputation never changes a number.
 //
 // One tape per microbatch, one thread per tape.
 #pragma once
@@ -38,7 +40,20 @@ namespace choir {
 
 class Tape;
 
-// Names a result for the recompute policy (a static string).
+// What becomes of a result between its last use in the forward pass and its first in backward.
+enum class TensorPolicy : uint8_t {
+  kDefault,  // kept; a view goes with its source
+  kKeep,
+  kRecompute,
+  kOffload,  // to host memory (ops/offload.h)
+  // Kept in that format (ops/compress.h), which backward then reads: changes numbers. F32 results
+  // only; others are kept.
+  kBF16,
+  kE4M3,
+  kE5M2
+};
+
+// Names a result for the policy (a static string).
 // `decision` marks results that decide which values are computed (routing): always kept, so that
 // a decision is replayed and never taken again.
 struct Tag {
@@ -51,8 +66,10 @@ struct Tag {
 // that ranks add up), or decide things (routing, losses): those stay F32.
 bool IsActivation(std::string_view tag);
 
-// True for results to drop after the forward pass and compute again when backward needs them.
-using RecomputePolicy = std::function<bool(std::string_view tag, int layer)>;
+using RecomputePolicy = std::function<TensorPolicy(std::string_view tag, int layer)>;
+
+// True inside of a kernel that makes a dropped result again.
+bool Replaying();
 
 // The gradient of one recorded value; empty until a consumer has added to it.
 struct GradSlot {
@@ -61,23 +78,25 @@ struct GradSlot {
 // Null when no gradient is wanted.
 using GradRef = std::shared_ptr<GradSlot>;
 
+class OffloadQueue;
 namespace internal {
+class TapeRecorder;
 struct Value;
-}
+}  // namespace internal
 
-// A handle kept for the backward pass. Does not keep a recomputable tensor's memory.
+// A handle kept for the backward pass. Does not keep a tensor on the device that has left.
 class Saved {
  public:
   Saved() = default;
   explicit Saved(std::shared_ptr<internal::Value> value) : value_(std::move(value)) {}
-  // The tensor, computed again if it was dropped; it then stays until the last Saved is gone.
+  // The tensor, brought back if it has left; it then stays until the last Saved is gone.
   const Tensor& Get() const;
 
  private:
   std::shared_ptr<internal::Value> value_;
 };
 
-// A live handle to a result: its tensor is present while a Var refers to it.
+// A live handle to a result: its tensor is here while a Var refers to it.
 class Var {
  public:
   Var() = default;
@@ -163,7 +182,7 @@ class Tape {
   // A value from outside; its gradient is wanted if `wants_grad`, and is then found in grad().
   Var Input(Tensor tensor, bool wants_grad = false);
 
-  // Runs the kernel now and, if the policy drops the result, again during backward.
+  // Runs the kernel now and, if the policy drops the result, once more during backward.
   Var Compute(const Tag& tag, Kernel kernel);
   // Several results of one kernel, in the order of `tags`.
   std::vector<Var> Compute(std::initializer_list<Tag> tags, MultiKernel kernel);
@@ -178,10 +197,15 @@ class Tape {
   // The same storage under another shape.
   Var Reshape(const Var& x, const Shape& shape);
 
+  // The forward pass is over: what moves to host memory has left the device. Without this call
+  // RunBackward does it.
+  void EndForward();
+
   // Runs the recorded closures in reverse, starting from d(loss) = `seed`, and forgets them.
   void RunBackward(const Var& loss, Tensor seed);
-  // Several starting points at once.
-  void RunBackward(std::span<const Var> outputs, std::span<const Tensor> seeds);
+  // Several starting points at once. Handles and seeds that are moved here are gone before the
+  // first closure runs.
+  void RunBackward(std::vector<Var> outputs, std::vector<Tensor> seeds);
 
   // From now on Sink::Weight appends to `queue` (null: runs at once). Parameters then report
   // ready when the queue is run.
@@ -215,6 +239,8 @@ class Tape {
   bool recording() const { return recording_; }
   // Whether a TapeObserver looks at every result as soon as it is made.
   bool observed() const { return observer_ != nullptr; }
+  // Whether a ScopedTapeRecording wants kernels as they run when made again (ops/tape_graph.h).
+  bool recorded() const { return recorder_ != nullptr; }
   // Kernels run during backward to make dropped results again.
   int64_t recomputed() const { return *recomputed_; }
 
@@ -227,11 +253,14 @@ class Tape {
     std::vector<int> observed;  // the observer's number of each output; empty without observer
   };
   void ShowGradients(const Node& node) const;
-  bool Recomputes(const Tag& tag) const;
+  void Run(const Node& node, Sink& sink);
+  TensorPolicy PolicyOf(const Tag& tag, const Tensor& result, internal::Value* source) const;
+  const std::shared_ptr<OffloadQueue>& Offloads();
   MultiKernel WithRounding(std::initializer_list<Tag> tags, MultiKernel kernel) const;
 
   bool recording_;
   const TapeObserver* observer_;
+  std::shared_ptr<internal::TapeRecorder> recorder_;  // null: nobody records
   int layer_ = -1;
   Numerics numerics_ = Numerics::kFast;
   DType rounding_ = DType::kF32;
@@ -240,6 +269,7 @@ class Tape {
   UnitHook unit_hook_;
   int unit_ = -1;  // none yet
   RecomputePolicy policy_;
+  std::shared_ptr<OffloadQueue> offloads_;  // made when first asked for
   std::vector<Node> nodes_;
   WeightGradQueue* deferred_ = nullptr;
   // Uses whose gradient has not arrived yet; shared with queues of weight gradients.

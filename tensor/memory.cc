@@ -21,7 +21,7 @@ std::string_view Name(Device device) {
 
 std::string_view Name(MemoryCategory category) {
   static constexpr std::string_view kNames[kNumMemoryCategories] = {
-      "parameters", "gradients", "optimizer", "activations", "workspace", "communication"};
+      "parameters", "gradients", "optimizer", "activations", "workspace", "communication", "host"};
   return kNames[static_cast<size_t>(category)];
 }
 
@@ -36,12 +36,12 @@ void MemoryLedger::Count::Add(int64_t bytes) {
 
 void MemoryLedger::Add(MemoryCategory category, int64_t bytes) {
   categories_[static_cast<size_t>(category)].Add(bytes);
-  total_.Add(bytes);
+  if (category != MemoryCategory::kHost) total_.Add(bytes);
 }
 
 void MemoryLedger::Remove(MemoryCategory category, int64_t bytes) {
   categories_[static_cast<size_t>(category)].current -= bytes;
-  total_.current -= bytes;
+  if (category != MemoryCategory::kHost) total_.current -= bytes;
 }
 
 int64_t MemoryLedger::Current(MemoryCategory category) const {

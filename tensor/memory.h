@@ -18,9 +18,10 @@ enum class MemoryCategory : uint8_t {
   kOptimizer,
   kActivations,
   kWorkspace,
-  kCommunication
+  kCommunication,
+  kHost  // results that wait in host memory: not a part of the device's total
 };
-inline constexpr int kNumMemoryCategories = 6;
+inline constexpr int kNumMemoryCategories = 7;
 std::string_view Name(MemoryCategory category);
 
 // Small blocks start at a cache line, blocks of a page or more at a page.
@@ -29,7 +30,7 @@ inline constexpr int64_t kPageSize = 4096;
 // `bytes` rounded up to kAlignment; what the ledger counts.
 int64_t RoundedBytes(int64_t bytes);
 
-// Current and peak bytes by category, and of their sum. Thread-safe.
+// Current and peak bytes by category, and of their sum without kHost. Thread-safe.
 class MemoryLedger {
  public:
   void Add(MemoryCategory category, int64_t bytes);

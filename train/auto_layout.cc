@@ -90,7 +90,7 @@ MemoryNeeds NeedsOf(const RunConfig& config) {
   const int64_t before = ledger.CurrentTotal();
   ledger.ResetPeak();
   Tape tape;
-  tape.SetRecomputePolicy(MakeRecomputePolicy(config.train.recompute));
+  tape.SetRecomputePolicy(MakeRecomputePolicy(config));
   Var loss = model.Loss(tape, input, 1).total;
   tape.RunBackward(loss, Tensor::Empty({1}, loss.tensor().options()));
   needs.activation_bytes = static_cast<double>(ledger.PeakTotal() - before);

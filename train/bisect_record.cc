@@ -112,7 +112,7 @@ void RankObserver::End() {
 }
 
 int RankObserver::OnResult(std::string_view tag, int layer, const Tensor& result) {
-  if (tag == "residual" || tag == "norm") return OnStream(tag == "norm", layer, result);
+  if (tag.starts_with("residual") || tag == "norm") return OnStream(tag == "norm", layer, result);
   const Pass& pass = passes_[begun_ - 1];
   // The tensor ranks of a context rank have the same losses.
   if (tag == "loss.token_nll" && trainer_.place().Coord(Axis::kTensor) == 0) {
@@ -122,7 +122,8 @@ int RankObserver::OnResult(std::string_view tag, int layer, const Tensor& result
   return -1;
 }
 
-// A block has two parts, each begins with a sum ("residual") and its norm; the head is one more.
+// A block has two parts, each begins with a sum ("residual", "residual.mid") and its norm; the head
+// is one more.
 int RankObserver::OnStream(bool normed, int layer, const Tensor& result) {
   static constexpr const char* kParts[] = {"attention", "feed-forward", "the head"};
   const int count = normed ? norms_[layer] - 1 : norms_[layer]++;

@@ -5,8 +5,18 @@
 
 #include "base/pattern.h"
 #include "base/strings.h"
+#include "train/recompute_rules.h"
 
 namespace choir {
+namespace {
+
+bool ScalesRows(const RecomputeRules& parsed) {
+  return std::any_of(parsed.rules.begin(), parsed.rules.end(), [](const RecomputeRule& rule) {
+    return rule.action == TensorPolicy::kE4M3 || rule.action == TensorPolicy::kE5M2;
+  });
+}
+
+}  // namespace
 
 void RunConfig::Check(ConfigErrors& errors) const {
   if (train.microbatch_sequences && *train.microbatch_sequences > data.batch_sequences) {
@@ -24,6 +34,12 @@ void RunConfig::Check(ConfigErrors& errors) const {
                     StrCat("int8 is too noisy for optim.beta2 ", optim.beta2,
                            " (above 0.99 the root of the second moment wanders by more than 18 %); "
                            "use bf16; precision.force: true allows it"));
+  }
+  if (numerics == Numerics::kInvariant && ScalesRows(ParseRecompute(train.recompute))) {
+    errors.Conflict(
+        {"train.recompute", "numerics"},
+        "keeps results in 8 bits with a factor for each row of a rank's part, which the "
+        "layout cuts, so invariant numerics refuse it; use bf16, or numerics: fast");
   }
   if (train.steps > 0 && optim.schedule.warmup_steps > train.steps) {
     errors.Conflict({"optim.schedule.warmup_steps", "train.steps"},
@@ -54,6 +70,14 @@ void RunConfig::CheckLengthRamp(ConfigErrors& errors) const {
     errors.Conflict({"train.length_ramp.start_length", "parallel.context"},
                     StrCat("must be at least two tokens for each of the ", parallel.context,
                            " context ranks, got ", start));
+  }
+}
+
+void TrainSection::Check(ConfigErrors& errors) const {
+  for (const RecomputeError& e : ParseRecompute(recompute).errors) {
+    const std::string field =
+        recompute.size() == 1 ? "recompute" : StrCat("recompute[", e.entry, "]");
+    errors.Add(field, e.message);
   }
 }
 

@@ -79,10 +79,11 @@ struct TrainSection {
     v("eval_at_end", eval_at_end, "validate after the last step");
     v("threads", threads, "CPU threads; auto: all cores of this process", AtLeast(1));
     v("recompute", recompute,
-      "results to compute again in the backward pass instead of keeping them: tags of ops; '*' "
-      "stands for any text, a leading '!' takes tags out. ['*', '!residual'] keeps the inputs of "
-      "every part and saves the most");
+      "what becomes of results between forward and backward (docs/recompute.md): none, selective, "
+      "full, budget=12GiB, or TAG[@LAYERS][=ACTION], later entries overruling earlier ones",
+      OrOneItem());
   }
+  void Check(ConfigErrors& errors) const;
 };
 
 struct CheckpointSection {

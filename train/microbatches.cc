@@ -130,6 +130,7 @@ Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
   const double labels = static_cast<double>(std::max<int64_t>(1, NumLabels()));
   pass.output = model_.RunStage(tape, stage, pass.hidden, pass.input, 1 / labels);
   AddSums(pass.output, pass.input, microbatch);
+  tape.EndForward();
   return pass.output.hidden.defined() ? pass.output.hidden.tensor() : Tensor();
 }
 
@@ -147,7 +148,7 @@ Tensor Microbatches::Backward(int stage, int microbatch, Tensor output_grad, boo
   }
   pass.output = StageOutput();
   if (defer_weights) pass.tape->DeferWeightGrads(&pass.weights);
-  pass.tape->RunBackward(starts, seeds);
+  pass.tape->RunBackward(std::move(starts), std::move(seeds));
   Tensor input_grad;
   if (pass.hidden.defined()) input_grad = pass.hidden.grad()->grad;
   if (!defer_weights) EndPass(stage, microbatch);
@@ -169,6 +170,7 @@ void Microbatches::WeightGrad(int stage, int microbatch) {
   for (auto& accumulate : pass.weights) {
     Poll();
     accumulate();
+    accumulate = nullptr;  // what it held is free
   }
   EndPass(stage, microbatch);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <vector>
 
 #include "base/pattern.h"
 #include "base/strings.h"
@@ -18,25 +19,28 @@ constexpr const char* kExchanges[] = {
     "moe.to_experts", "moe.from_experts", "moe.to_nodes",      "moe.weights_to_nodes",
     "moe.node_rows",  "moe.from_nodes",   "permute.nodes",     "sum_copies"};
 
-bool IsExclusion(std::string_view pattern) { return pattern.starts_with('!'); }
-
-bool Drops(std::string_view tag, const std::vector<std::string>& patterns) {
-  bool drops = false;
-  for (std::string_view pattern : patterns) {
-    if (!IsExclusion(pattern)) {
-      drops |= MatchesPattern(tag, pattern);
-    } else if (MatchesPattern(tag, pattern.substr(1))) {
-      return false;
-    }
+// Empty if the rule fits something.
+std::string Misfit(const RecomputeRule& rule, const std::set<std::string>& tags, int layers) {
+  if (std::none_of(tags.begin(), tags.end(),
+                   [&](const std::string& tag) { return MatchesPattern(tag, rule.tag); })) {
+    std::string all;
+    for (const std::string& tag : tags) all += " " + tag;
+    return StrCat("'", rule.tag, "' matches no result of this model; there are:", all);
   }
-  return drops;
+  for (const LayerRange& range : rule.layers) {
+    if (range.first < layers) continue;
+    return StrCat("layer ", range.first, " is asked for, but the model has layers 0 to ",
+                  layers - 1);
+  }
+  return {};
 }
 
 }  // namespace
 
-RecomputePolicy MakeRecomputePolicy(const std::vector<std::string>& patterns) {
-  if (patterns.empty()) return nullptr;
-  return [patterns](std::string_view tag, int) { return Drops(tag, patterns); };
+RecomputePolicy MakeRecomputePolicy(const RunConfig& config) {
+  RecomputeRules parsed = ParseRecompute(config.train.recompute);
+  CHECK(parsed.errors.empty() && !parsed.budget) << "train.recompute was not checked";
+  return MakeRecomputePolicy(std::move(parsed.rules));
 }
 
 std::set<std::string> RecomputableTags(const RunConfig& config) {
@@ -45,27 +49,39 @@ std::set<std::string> RecomputableTags(const RunConfig& config) {
   Tape tape;
   tape.SetRecomputePolicy([&tags](std::string_view tag, int) {
     tags.emplace(tag);
-    return false;
+    return TensorPolicy::kDefault;
   });
   model.Loss(tape, MetaInput(config.data.sequence_length), 1);
   return tags;
 }
 
 absl::Status CheckRecompute(const RunConfig& config) {
-  if (config.train.recompute.empty()) return absl::OkStatus();
-  const std::set<std::string> tags = RecomputableTags(config);
-  for (const std::string& pattern : config.train.recompute) {
-    const std::string_view name = std::string_view(pattern).substr(IsExclusion(pattern) ? 1 : 0);
-    if (std::any_of(tags.begin(), tags.end(),
-                    [&](const std::string& tag) { return MatchesPattern(tag, name); })) {
-      continue;
+  const RecomputeRules parsed = ParseRecompute(config.train.recompute);
+  std::string all;
+  const auto add = [&all](size_t entry, const std::string& message) {
+    all += StrCat(all.empty() ? "" : "\n", "train.recompute[", entry, "]: ", message);
+  };
+  for (const RecomputeError& e : parsed.errors) add(e.entry, e.message);
+  if (parsed.budget) add(0, "no solver chooses the rules for a budget yet; write them");
+  if (!parsed.rules.empty()) {
+    const std::set<std::string> tags = RecomputableTags(config);
+    for (const RecomputeRule& rule : parsed.rules) {
+      if (rule.entry < 0) continue;
+      const std::string misfit = Misfit(rule, tags, config.model.layers);
+      if (!misfit.empty()) add(static_cast<size_t>(rule.entry), misfit);
     }
-    std::string all;
-    for (const std::string& tag : tags) all += " " + tag;
-    return absl::InvalidArgumentError(StrCat("train.recompute: '", pattern,
-                                             "' matches no result of this model; there are:", all));
   }
-  return absl::OkStatus();
+  return all.empty() ? absl::OkStatus() : absl::InvalidArgumentError(all);
+}
+
+std::string CompressionNote(const RunConfig& config) {
+  std::string kept;
+  for (const RecomputeRule& rule : ParseRecompute(config.train.recompute).rules) {
+    if (rule.action < TensorPolicy::kBF16) continue;
+    kept += StrCat(kept.empty() ? "" : ", ", rule.tag, " (", ActionName(rule.action), ")");
+  }
+  if (kept.empty()) return kept;
+  return "train.recompute keeps results in fewer bits, which changes gradients: " + kept;
 }
 
 }  // namespace choir

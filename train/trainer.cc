@@ -95,7 +95,7 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
                  {.seed = static_cast<uint64_t>(config.train.seed),
                   .stochastic_values = config.precision.stochastic_rounding,
                   .place = &place_}),
-      microbatches_(model_, MakeRecomputePolicy(config.train.recompute)),
+      microbatches_(model_, MakeRecomputePolicy(config)),
       flops_(CountFlops(config.model, *config.model.vocab_size)),
       loss_scale_(StartLossScale(config.precision)) {
   ApplyPrecision(config_, model_);

@@ -17,6 +17,7 @@
 #include "train/metrics_file.h"
 #include "train/model_precision.h"
 #include "train/progress.h"
+#include "train/recompute.h"
 #include "train/run_directory.h"
 #include "train/state_bytes.h"
 #include "train/step_metrics.h"
@@ -129,6 +130,8 @@ absl::Status TrainingRun::OpenFiles() {
     LogInfo(StrCat("removed ", name, ", left by an interrupted save"));
   }
   RETURN_IF_ERROR(WriteRunFiles());
+  const std::string note = CompressionNote(config_);
+  if (!note.empty()) LogWarning(note);
   ASSIGN_OR_RETURN(metrics_,
                    MetricsFile::Open(directory_->File("metrics.jsonl"), trainer_->step()));
   return absl::OkStatus();

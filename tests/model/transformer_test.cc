@@ -8,6 +8,7 @@
 
 #include "optim/optimizer.h"
 #include "tests/model/model_testing.h"
+#include "tests/ops/recompute_where.h"
 
 namespace choir {
 namespace {
@@ -63,11 +64,12 @@ TEST_P(TransformerTest, RecomputationChangesNoBit) {
     return result;
   };
   const Run keep = run(nullptr);
-  const Run all = run([](std::string_view, int) { return true; });
-  const Run some = run([](std::string_view tag, int) { return tag == "swiglu" || tag == "norm"; });
-  // What a block adds to the stream is kept, its inside is made again block by block.
-  const Run blocks =
-      run([](std::string_view tag, int layer) { return layer >= 0 && tag != "residual"; });
+  const Run all = run([](std::string_view, int) { return TensorPolicy::kRecompute; });
+  const Run some = run(
+      RecomputeWhere([](std::string_view tag, int) { return tag == "swiglu" || tag == "norm"; }));
+  // The input of a block is kept, its inside is made again block by block.
+  const Run blocks = run(RecomputeWhere(
+      [](std::string_view tag, int layer) { return layer >= 0 && tag != "residual"; }));
   EXPECT_EQ(keep.recomputed, 0);
   EXPECT_LT(0, some.recomputed);
   EXPECT_LT(some.recomputed, blocks.recomputed);
@@ -134,7 +136,7 @@ TEST_P(TransformerTest, MetaHasTheBytesOfTheCpu) {
       const ModelInput input = ToInput(PackedRows(2, true), device);
       Tape tape;
       RecomputePolicy policy;
-      if (recompute) policy = [](std::string_view, int) { return true; };
+      if (recompute) policy = [](std::string_view, int) { return TensorPolicy::kRecompute; };
       RunStep(model, tape, input, {1.0 / 66, policy});
       optimizer.Step({1e-3});
     }

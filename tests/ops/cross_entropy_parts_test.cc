@@ -45,7 +45,8 @@ Result RunPart(const Problem& problem, const RunOptions& run, const PiecePart& p
   Parameter head = FloatParameter(value, run.invariant ? OneMicrobatch() : nullptr);
   Tape tape;
   if (run.invariant) run.tokens.SetUp(tape);
-  if (run.recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
+  if (run.recompute)
+    tape.SetRecomputePolicy([](std::string_view, int) { return TensorPolicy::kRecompute; });
   Var h = tape.Input(run.tokens.Of(problem.h), true);
   const CrossEntropyOptions options{.z_loss = 0.1,
                                     .chunk_rows = run.chunk_rows,

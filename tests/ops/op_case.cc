@@ -141,7 +141,8 @@ Outcome RunCase(const OpCase& op, const Values& values, const Mode& mode) {
     Tape tape;
     tape.SetNumerics(mode.numerics);
     if (mode.rows > 0) tape.SetRows(LeavesOf(mode.rows));
-    if (mode.recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
+    if (mode.recompute)
+      tape.SetRecomputePolicy([](std::string_view, int) { return TensorPolicy::kRecompute; });
     OpArguments arguments = MakeArguments(op, values, mode, tape);
     const bool meta = mode.options.device == Device::kMeta;
     std::vector<Var> outputs = op.run(tape, arguments);

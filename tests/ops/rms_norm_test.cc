@@ -6,6 +6,7 @@
 #include "tests/ops/attention_twin.h"
 #include "tests/ops/op_case.h"
 #include "tests/ops/rank_threads.h"
+#include "tests/ops/recompute_where.h"
 
 namespace choir {
 namespace {
@@ -101,7 +102,7 @@ TEST(AddRmsNorm, NormedComesBackFromSumAlone) {
   Parameter w = MakeParameter({8}, "w");
   Tape tape;
   tape.SetRecomputePolicy(
-      [](std::string_view tag, int) { return tag == "norm" || tag == "delta"; });
+      RecomputeWhere([](std::string_view tag, int) { return tag == "norm" || tag == "delta"; }));
   Var x = tape.Input(RandomTensor({4, 8}, "x"), true);
   int delta_runs = 0;
   Saved sum, normed;

@@ -232,7 +232,8 @@ TEST(Route, SqrtSoftplusSlopeInTheTails) {
 TEST(Route, ABiasChangedAfterwardsChangesNothing) {
   auto gradient = [](bool recompute) {
     Tape tape;
-    if (recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
+    if (recompute)
+      tape.SetRecomputePolicy([](std::string_view, int) { return TensorPolicy::kRecompute; });
     Tensor logits = Tensor::Empty({4, 8}, {});
     for (int64_t i = 0; i < 32; ++i) logits.data<float>()[i] = static_cast<float>(i * 11 % 32) / 9;
     Tensor bias = Tensor::Zeros({8}, {});

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
+#include "tests/ops/recompute_where.h"
 
 namespace choir {
 namespace {
@@ -95,9 +96,10 @@ Result RunNet(const RecomputePolicy& policy, bool defer) {
 
 TEST(Tape, RecomputationChangesNoBitAndFreesMemory) {
   const Result keep = RunNet(nullptr, false);
-  const Result all = RunNet([](std::string_view, int) { return true; }, false);
-  const Result some =
-      RunNet([](std::string_view tag, int layer) { return tag == "a" && layer > 0; }, false);
+  const Result all = RunNet([](std::string_view, int) { return TensorPolicy::kRecompute; }, false);
+  const Result some = RunNet(
+      RecomputeWhere([](std::string_view tag, int layer) { return tag == "a" && layer > 0; }),
+      false);
   EXPECT_EQ(keep.numbers, all.numbers);
   EXPECT_EQ(keep.numbers, some.numbers);
   EXPECT_EQ(keep.recomputed, 0);
@@ -109,7 +111,7 @@ TEST(Tape, RecomputationChangesNoBitAndFreesMemory) {
 
 TEST(Tape, DecisionsAreNeverTakenAgain) {
   Tape tape;
-  tape.SetRecomputePolicy([](std::string_view, int) { return true; });
+  tape.SetRecomputePolicy([](std::string_view, int) { return TensorPolicy::kRecompute; });
   int runs = 0;
   Saved saved;
   {
@@ -132,7 +134,8 @@ TEST(Tape, DeferredWeightGradientsAreTheSame) {
 TEST(Tape, ReadyHooksFireOncePerParameterAndLastForTiedOnes) {
   // a2 is never used; a0 is used by blocks 2 and 0.
   EXPECT_EQ(RunNet(nullptr, false).ready, "b2 b1 a1 b0 a0 ");
-  EXPECT_EQ(RunNet([](std::string_view, int) { return true; }, false).ready, "b2 b1 a1 b0 a0 ");
+  EXPECT_EQ(RunNet([](std::string_view, int) { return TensorPolicy::kRecompute; }, false).ready,
+            "b2 b1 a1 b0 a0 ");
 }
 
 TEST(Tape, EachTapeReportsItsOwnUses) {
@@ -213,7 +216,8 @@ TEST(Tape, RecomputedActivationsAreRoundedAgain) {
   for (bool recompute : {false, true}) {
     Tape tape;
     tape.SetRounding(DType::kBF16);
-    if (recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
+    if (recompute)
+      tape.SetRecomputePolicy([](std::string_view, int) { return TensorPolicy::kRecompute; });
     const Var x = tape.Input(Random({kRows, kWidth}, "x"), true);
     Var y = Linear(tape, x, net.a[0], "attention.qkv");
     y = Linear(tape, y, net.b[0], "ffn.down");

@@ -54,7 +54,8 @@ Tensor Converted(const Tensor& x, DType dtype) {
 Outcome RunBoth(const Tensor& qkv, const Tensor& dout, bool recompute,
                 const std::function<Var(Tape&, const Var&)>& attend) {
   Tape tape;
-  if (recompute) tape.SetRecomputePolicy([](std::string_view, int) { return true; });
+  if (recompute)
+    tape.SetRecomputePolicy([](std::string_view, int) { return TensorPolicy::kRecompute; });
   Var x = tape.Input(qkv, true);
   Var y = attend(tape, x);
   tape.RunBackward(y, dout);

@@ -8,12 +8,16 @@
 #include <set>
 
 #include "tensor/tolerance.h"
+#include "tests/ops/recompute_where.h"
 #include "tests/parallel/expert/layer_run.h"
 
 namespace choir::expert_test {
 namespace {
 
-bool DropsAll(std::string_view, int) { return true; }
+RecomputePolicy Drops(std::set<std::string_view> tags) {
+  return RecomputeWhere(
+      [tags = std::move(tags)](std::string_view tag, int) { return tags.contains(tag); });
+}
 
 std::vector<LayerCase> Cases() {
   std::vector<LayerCase> cases;
@@ -57,12 +61,11 @@ TEST(ExchangePiecesTest, UnevenExperts) {
 
 TEST(ExchangePiecesTest, RecomputeChangesNoBit) {
   const std::map<std::string, RecomputePolicy> policies = {
-      {"all", DropsAll},
-      {"rows", [](std::string_view tag, int) { return tag == "moe.to_experts"; }},
-      {"results", [](std::string_view tag, int) { return tag == "moe.down"; }},
-      {"returned", [](std::string_view tag, int) { return tag == "moe.from_experts"; }},
-      {"both",
-       [](std::string_view tag, int) { return tag == "moe.down" || tag == "moe.from_experts"; }}};
+      {"all", RecomputeWhere([](std::string_view, int) { return true; })},
+      {"rows", Drops({"moe.to_experts"})},
+      {"results", Drops({"moe.down"})},
+      {"returned", Drops({"moe.from_experts"})},
+      {"both", Drops({"moe.down", "moe.from_experts"})}};
   for (LayerCase c : Cases()) {
     c.exchange.pieces = 2;
     const std::vector<LayerResult> kept = RunLayer(c);

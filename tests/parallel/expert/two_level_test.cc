@@ -59,7 +59,7 @@ TEST(TwoLevelTest, RecomputeChangesNoBit) {
   for (LayerCase c : Cases()) {
     SCOPED_TRACE(NameOf(c));
     const std::vector<LayerResult> kept = RunLayer(c);
-    c.recompute = [](std::string_view, int) { return true; };
+    c.recompute = [](std::string_view, int) { return TensorPolicy::kRecompute; };
     const std::vector<LayerResult> again = RunLayer(c);
     for (size_t r = 0; r < kept.size(); ++r) ExpectSameResult(again[r], kept[r]);
   }
