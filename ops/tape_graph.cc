@@ -114,10 +114,8 @@ void TapeRecorder::EndKernel(const std::vector<Value*>& reads) {
 void TapeRecorder::AddResult(const Tag& tag, int layer, Value& value, const Value* source) {
   TapeKernel& kernel = graph_.kernels.back();
   const int index = static_cast<int>(graph_.kernels.size()) - 1;
-  TapeTensor tensor{.tag = std::string(tag.name),
-                    .layer = layer,
-                    .kernel = index,
-                    .decision = tag.decision};
+  TapeTensor tensor{
+      .tag = std::string(tag.name), .layer = layer, .kernel = index, .decision = tag.decision};
   if (source != nullptr) {
     tensor.view_of = Root(*source);
   } else {
