@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/check.h"
 #include "bench/planner/published_model.h"
@@ -16,7 +17,8 @@ constexpr Constant kConstants[] = {
     {"products.bf16.efficiency", 0.75, 0.15, 0.2, 1},
     {"products.fp8.efficiency", 0.6, 0.25, 0.15, 1},
     {"shape.k_half", 128, 0.7, 1, 2000},
-    {"attention.efficiency", 0.5, 0.3, 0.1, 0.9},
+    {"attention.efficiency", 0.75, 0.3, 0.1, 1},
+    {"attention.width_half", 64, 0.5, 1, 500},
     {"grouped_efficiency", 0.8, 0.2, 0.3, 1},
     {"memory.efficiency", 0.75, 0.2, 0.3, 1},
     {"host.issue_seconds", 1e-5, 1, 5e-7, 4e-4},
@@ -42,8 +44,10 @@ Values ValuesAt(const std::vector<double>& deviations) {
 
 double Seconds(const Sample& sample, const StepWorkload& step, const Values& values) {
   Hardware hardware = WithConstants(*sample.datasheet, values);
-  if (sample.run->method.graphs) hardware.host.issue_seconds = 0;
-  if (sample.run->method.layer_only) hardware.host.step_seconds = 0;
+  const PublishedMethod& method = sample.run->method;
+  if (method.graphs || method.full_graph) hardware.host.issue_seconds = 0;
+  if (method.full_graph) hardware.host.sync_seconds = 0;
+  if (method.layer_only) hardware.host.step_seconds = 0;
   const auto time = PredictStep(step, hardware);
   CHECK(time.ok()) << sample.run->id << ": " << time.status().ToString();
   return time->seconds;
@@ -52,15 +56,73 @@ double Seconds(const Sample& sample, const StepWorkload& step, const Values& val
 // Quadratic near zero, linear far out: one strange row moves nothing much.
 double Loss(double residual) { return 2 * (std::sqrt(1 + residual * residual) - 1); }
 
-double Cost(const std::vector<const Sample*>& samples, const std::vector<double>& deviations) {
+using Vector = std::vector<double>;
+
+// Logarithm of predicted over measured, in units of kResidual.
+Vector Residuals(const std::vector<const Sample*>& samples, const Vector& deviations) {
   const Values values = ValuesAt(deviations);
-  double cost = 0;
-  for (const double d : deviations) cost += d * d;
+  Vector residuals;
   for (const Sample* sample : samples) {
     const double ratio = PredictSeconds(*sample, values) / sample->run->seconds;
-    cost += Loss(std::log(ratio) / kResidual);
+    residuals.push_back(std::log(ratio) / kResidual);
   }
+  return residuals;
+}
+
+double Cost(const Vector& residuals, const Vector& deviations) {
+  double cost = 0;
+  for (const double d : deviations) cost += d * d;
+  for (const double r : residuals) cost += Loss(r);
   return cost;
+}
+
+// Solves the symmetric positive system a x = b in place: Gaussian elimination needs no pivots.
+Vector Solve(std::vector<Vector> a, Vector b) {
+  const size_t n = b.size();
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t row = i + 1; row < n; ++row) {
+      const double factor = a[row][i] / a[i][i];
+      for (size_t k = i; k < n; ++k) a[row][k] -= factor * a[i][k];
+      b[row] -= factor * b[i];
+    }
+  }
+  for (size_t i = n; i-- > 0;) {
+    for (size_t k = i + 1; k < n; ++k) b[i] -= a[i][k] * b[k];
+    b[i] /= a[i][i];
+  }
+  return b;
+}
+
+// A step of Levenberg and Marquardt at `at`: slopes by differences, rows weighted by the loss.
+struct Slopes {
+  std::vector<Vector> square;  // J^T W J + 1, the beliefs' part
+  Vector gradient;
+};
+Slopes SlopesAt(const std::vector<const Sample*>& samples, const Vector& at,
+                const Vector& residuals) {
+  constexpr double kDelta = 0.02;
+  std::vector<Vector> columns;
+  for (size_t i = 0; i < at.size(); ++i) {
+    Vector moved = at;
+    moved[i] += kDelta;
+    Vector column = Residuals(samples, moved);
+    for (size_t r = 0; r < column.size(); ++r) column[r] = (column[r] - residuals[r]) / kDelta;
+    columns.push_back(std::move(column));
+  }
+  Slopes slopes;
+  for (size_t i = 0; i < at.size(); ++i) {
+    slopes.gradient.push_back(at[i]);
+    slopes.square.emplace_back(at.size(), 0);
+    slopes.square[i][i] = 1;
+    for (size_t r = 0; r < residuals.size(); ++r) {
+      const double weight = 1 / std::sqrt(1 + residuals[r] * residuals[r]);
+      slopes.gradient[i] += weight * columns[i][r] * residuals[r];
+      for (size_t k = 0; k < at.size(); ++k) {
+        slopes.square[i][k] += weight * columns[i][r] * columns[k][r];
+      }
+    }
+  }
+  return slopes;
 }
 
 }  // namespace
@@ -78,17 +140,18 @@ Hardware WithConstants(Hardware hardware, const Values& values) {
   for (ProductRate* rate : {&products.fp8_block, &products.mxfp8}) rate->efficiency = values[1];
   hardware.shape.k_half = values[2];
   hardware.attention.efficiency = values[3];
-  hardware.grouped_efficiency = values[4];
-  hardware.memory.efficiency = values[5];
-  hardware.host.issue_seconds = values[6];
-  hardware.host.kernel_seconds = values[7];
-  hardware.host.sync_seconds = values[8];
-  hardware.host.pass_seconds = values[9];
-  hardware.host.step_seconds = values[10];
-  hardware.links.intra_node.efficiency = values[11];
-  hardware.links.inter_node.efficiency = values[12];
-  hardware.overlap.hideable = values[13];
-  hardware.overlap.compute_loss = values[14];
+  hardware.attention.width_half = values[4];
+  hardware.grouped_efficiency = values[5];
+  hardware.memory.efficiency = values[6];
+  hardware.host.issue_seconds = values[7];
+  hardware.host.kernel_seconds = values[8];
+  hardware.host.sync_seconds = values[9];
+  hardware.host.pass_seconds = values[10];
+  hardware.host.step_seconds = values[11];
+  hardware.links.intra_node.efficiency = values[12];
+  hardware.links.inter_node.efficiency = values[13];
+  hardware.overlap.hideable = values[14];
+  hardware.overlap.compute_loss = values[15];
   return hardware;
 }
 
@@ -113,23 +176,29 @@ double PredictSeconds(const Sample& sample, const Values& values) {
 }
 
 Values Fit(const std::vector<const Sample*>& samples) {
-  std::vector<double> best(kCount, 0);
+  Vector best(kCount, 0);
   if (samples.empty()) return ValuesAt(best);
-  double least = Cost(samples, best);
-  for (double step = 1; step > 0.05;) {
+  Vector residuals = Residuals(samples, best);
+  double least = Cost(residuals, best), damping = 1;
+  for (int iteration = 0; iteration < 20 && damping < 1e4; ++iteration) {
+    const Slopes slopes = SlopesAt(samples, best, residuals);
     const double before = least;
-    for (size_t i = 0; i < kCount; ++i) {
-      for (const double sign : {1.0, -1.0}) {
-        std::vector<double> trial = best;
-        trial[i] += sign * step;
-        const double cost = Cost(samples, trial);
-        if (cost >= least) continue;
-        least = cost;
-        best = trial;
-        break;
-      }
+    for (; damping < 1e4; damping *= 4) {
+      std::vector<Vector> square = slopes.square;
+      for (size_t i = 0; i < kCount; ++i) square[i][i] *= 1 + damping;
+      const Vector step = Solve(square, slopes.gradient);
+      Vector trial = best;
+      for (size_t i = 0; i < kCount; ++i) trial[i] = std::clamp(trial[i] - step[i], -5.0, 5.0);
+      Vector trial_residuals = Residuals(samples, trial);
+      const double cost = Cost(trial_residuals, trial);
+      if (cost >= least) continue;
+      least = cost;
+      best = std::move(trial);
+      residuals = std::move(trial_residuals);
+      damping /= 8;
+      break;
     }
-    if (before - least < 1e-3 * before) step /= 2;
+    if (before - least < 1e-3 * before) break;
   }
   return ValuesAt(best);
 }

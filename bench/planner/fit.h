@@ -41,7 +41,7 @@ double PredictSecondsInFull(const Sample& sample, const Values& values);
 double PredictSeconds(const Sample& sample, const Values& values);
 
 // The values that make the runs and the beliefs together most likely: residuals of the logarithm
-// are 4 % wide with long tails. Coordinate search; the same inputs give the same values.
+// are 4 % wide with long tails. Levenberg-Marquardt; the same inputs give the same values.
 Values Fit(const std::vector<const Sample*>& samples);
 
 }  // namespace choir::planner

@@ -165,6 +165,7 @@ void ApplyRules(const Json& row, PublishedRun& run) {
   run.method.layer_only = InSources(run, 14, 14);
   ApplyExchangeRules(row, run);
   ApplyLadder(run);
+  if (InSources(run, 27, 37)) ApplyBridgeRecipe(run);
 }
 
 std::string ReasonToExclude(const Json& row, const PublishedRun& run) {

@@ -43,7 +43,9 @@ struct PublishedMethod {
   bool data_overlap = true;
   bool expert_overlap = false;
   bool dedupe = false;  // the dispatcher sends a token once to each node or rank, not once a choice
-  bool graphs = false;
+  bool graphs = false;      // the host launches graphs, not kernels
+  bool full_graph = false;  // one for the whole step: no counts of tokens are waited for
+  bool fp8_attention = false;
   bool frozen = false;  // only adapters train: no gradients of weights
   bool layer_only = false;   // one layer without embedding, head and update
   bool split_handover = true;  // tensor ranks send a part each to the next stage
