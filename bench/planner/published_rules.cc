@@ -112,8 +112,13 @@ void ApplyExchangeRules(const Json& row, PublishedRun& run) {
   if (cut != row["layout"].end()) method.split_handover = cut->get<bool>();
 }
 
-// The rows of the GB200 ladder add one change after another.
+// The rows of the GB200 ladder and of MegaScale's ablation add one change after another.
 void ApplyLadder(PublishedRun& run) {
+  if (SourceNumber(run) == 21) {
+    const int step = run.id.back() - '0';
+    run.method.tensor_overlap = step >= 3;
+    run.method.data_overlap = step >= 5;
+  }
   if (SourceNumber(run) != 41) return;
   const int step = std::stoi(run.id.substr(run.id.size() - 2));
   run.method.dedupe = step >= 3;

@@ -139,9 +139,9 @@ PublishedRun ReadRun(const Json& row) {
   run.layout = ReadLayout(row);
   run.batch = Int(row["batch"], "gbs");
   ApplyRules(row, run);
-  // Two sources leave the micro-batch out and say that one sequence is to be assumed.
+  // Two sources leave the micro-batch out; one sequence is to be assumed, say their rows.
   const std::string note = Text(row, "note");
-  const bool assume_one = note.find("mbs 1 and") != std::string::npos;
+  const bool assume_one = note.find("mbs 1 and") != std::string::npos || run.source == "S021";
   run.microbatch = Int(row["batch"], "mbs", assume_one ? 1 : 0);
   if (run.source == "S044") run.layout = {.ranks = run.layout.ranks, .tensor = 2, .pipe = 8,
                                           .data = 8, .expert = 8, .sequence = true};
