@@ -5,29 +5,24 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "base/config.h"
 #include "bench/planner/fit.h"
 
 namespace choir::planner {
 
-struct SystemConstants {
-  std::string system;     // machine and software, or a machine: of all its software
-  int rows = 0;           // that they were fitted to
-  std::map<std::string, double> values;
-  void Visit(auto&& v) {
-    v("system", system, "machine and software");
-    v("rows", rows, "that they were fitted to");
-    v("values", values, "by name of the constant");
-  }
-};
-
+// By machine and software ("h100 llm-foundry"), or by machine: over all its software.
 struct FrozenConstants {
-  std::vector<SystemConstants> systems;
-  void Visit(auto&& v) { v("systems", systems, "constants of each machine and software"); }
+  std::map<std::string, Values> systems;
 
-  void Add(const std::string& system, int rows, const Values& values);
-  // Those of a system, or what is usual where the file has none.
+  // Those of a system; what is usual where it has none: no row taught it.
   Values Of(const std::string& system) const;
 };
+
+// JSON, one line a system, four significant digits; `hash` is of the file's bytes.
+absl::Status SaveConstants(const FrozenConstants& frozen, const std::string& path);
+struct LoadedConstants {
+  FrozenConstants frozen;
+  std::string hash;  // XXH3-128
+};
+absl::StatusOr<LoadedConstants> LoadConstants(const std::string& path);
 
 }  // namespace choir::planner

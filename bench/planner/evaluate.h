@@ -21,7 +21,8 @@ struct Bench {
 };
 absl::StatusOr<std::unique_ptr<Bench>> LoadBench(const std::string& source_folder);
 
-// Constants of each system and, over all its software, of each machine, from calibrate rows.
+// Constants of each system and, over all its software, of each machine, from calibrate rows. Those
+// of a system start from a fit to all machines with software of its kind.
 FrozenConstants FitAll(const Bench& bench);
 
 // Seconds predicted for one run, by level.
@@ -30,7 +31,7 @@ struct RowResult {
   double datasheet = 0;  // L0: data sheet and usual constants
   double scaled = 0;     // L1: that times one number for the system, without the row's family
   double fitted = 0;     // L2: frozen constants of the system
-  double crossed = 0;    // L2: constants fitted without the row's family
+  double crossed = 0;    // L2: fitted without the row's family, and without its model elsewhere
   double constant = 0;   // the family's median FLOP/s: knows the answer but no layout
   double measured() const { return sample->run->seconds; }
   double error(double seconds) const { return seconds / measured() - 1; }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
@@ -33,11 +35,14 @@ constexpr Constant kConstants[] = {
 };
 constexpr size_t kCount = std::size(kConstants);
 
-Values ValuesAt(const std::vector<double>& deviations) {
+using Vector = std::vector<double>;
+
+Values ValuesAt(const Belief& belief, const Vector& deviations) {
   Values values;
   for (size_t i = 0; i < kCount; ++i) {
     const Constant& c = kConstants[i];
-    values.push_back(std::clamp(c.usual * std::exp(c.spread * deviations[i]), c.low, c.high));
+    const double moved = belief.centre[i] * std::exp(c.spread * belief.width * deviations[i]);
+    values.push_back(std::clamp(moved, c.low, c.high));
   }
   return values;
 }
@@ -56,23 +61,35 @@ double Seconds(const Sample& sample, const StepWorkload& step, const Values& val
 // Quadratic near zero, linear far out: one strange row moves nothing much.
 double Loss(double residual) { return 2 * (std::sqrt(1 + residual * residual) - 1); }
 
-using Vector = std::vector<double>;
+// The runs of one fit.
+struct Lesson {
+  const std::vector<const Sample*>& samples;
+  const Belief& belief;
+  Vector weights;  // of the samples; those of one layout add up to 1
+
+  Lesson(const std::vector<const Sample*>& runs, const Belief& before)
+      : samples(runs), belief(before) {
+    std::map<std::string, int> rows;
+    for (const Sample* sample : samples) ++rows[LayoutKey(*sample->run)];
+    for (const Sample* sample : samples) weights.push_back(1.0 / rows[LayoutKey(*sample->run)]);
+  }
+};
 
 // Logarithm of predicted over measured, in units of kResidual.
-Vector Residuals(const std::vector<const Sample*>& samples, const Vector& deviations) {
-  const Values values = ValuesAt(deviations);
+Vector Residuals(const Lesson& lesson, const Vector& deviations) {
+  const Values values = ValuesAt(lesson.belief, deviations);
   Vector residuals;
-  for (const Sample* sample : samples) {
+  for (const Sample* sample : lesson.samples) {
     const double ratio = PredictSeconds(*sample, values) / sample->run->seconds;
     residuals.push_back(std::log(ratio) / kResidual);
   }
   return residuals;
 }
 
-double Cost(const Vector& residuals, const Vector& deviations) {
+double Cost(const Lesson& lesson, const Vector& residuals, const Vector& deviations) {
   double cost = 0;
   for (const double d : deviations) cost += d * d;
-  for (const double r : residuals) cost += Loss(r);
+  for (size_t i = 0; i < residuals.size(); ++i) cost += lesson.weights[i] * Loss(residuals[i]);
   return cost;
 }
 
@@ -98,14 +115,13 @@ struct Slopes {
   std::vector<Vector> square;  // J^T W J + 1, the beliefs' part
   Vector gradient;
 };
-Slopes SlopesAt(const std::vector<const Sample*>& samples, const Vector& at,
-                const Vector& residuals) {
+Slopes SlopesAt(const Lesson& lesson, const Vector& at, const Vector& residuals) {
   constexpr double kDelta = 0.02;
   std::vector<Vector> columns;
   for (size_t i = 0; i < at.size(); ++i) {
     Vector moved = at;
     moved[i] += kDelta;
-    Vector column = Residuals(samples, moved);
+    Vector column = Residuals(lesson, moved);
     for (size_t r = 0; r < column.size(); ++r) column[r] = (column[r] - residuals[r]) / kDelta;
     columns.push_back(std::move(column));
   }
@@ -115,7 +131,7 @@ Slopes SlopesAt(const std::vector<const Sample*>& samples, const Vector& at,
     slopes.square.emplace_back(at.size(), 0);
     slopes.square[i][i] = 1;
     for (size_t r = 0; r < residuals.size(); ++r) {
-      const double weight = 1 / std::sqrt(1 + residuals[r] * residuals[r]);
+      const double weight = lesson.weights[r] / std::sqrt(1 + residuals[r] * residuals[r]);
       slopes.gradient[i] += weight * columns[i][r] * residuals[r];
       for (size_t k = 0; k < at.size(); ++k) {
         slopes.square[i][k] += weight * columns[i][r] * columns[k][r];
@@ -129,7 +145,11 @@ Slopes SlopesAt(const std::vector<const Sample*>& samples, const Vector& at,
 
 std::span<const Constant> Constants() { return kConstants; }
 
-Values UsualValues() { return ValuesAt(std::vector<double>(kCount, 0)); }
+Values UsualValues() {
+  Values values;
+  for (const Constant& constant : kConstants) values.push_back(constant.usual);
+  return values;
+}
 
 Hardware WithConstants(Hardware hardware, const Values& values) {
   CHECK(values.size() == kCount);
@@ -175,13 +195,14 @@ double PredictSeconds(const Sample& sample, const Values& values) {
   return second + (second - first) / spec.ranks * (spec.microbatches - more);
 }
 
-Values Fit(const std::vector<const Sample*>& samples) {
+Values Fit(const std::vector<const Sample*>& samples, const Belief& belief) {
+  const Lesson lesson(samples, belief);
   Vector best(kCount, 0);
-  if (samples.empty()) return ValuesAt(best);
-  Vector residuals = Residuals(samples, best);
-  double least = Cost(residuals, best), damping = 1;
+  if (samples.empty()) return belief.centre;
+  Vector residuals = Residuals(lesson, best);
+  double least = Cost(lesson, residuals, best), damping = 1;
   for (int iteration = 0; iteration < 20 && damping < 1e4; ++iteration) {
-    const Slopes slopes = SlopesAt(samples, best, residuals);
+    const Slopes slopes = SlopesAt(lesson, best, residuals);
     const double before = least;
     for (; damping < 1e4; damping *= 4) {
       std::vector<Vector> square = slopes.square;
@@ -189,8 +210,8 @@ Values Fit(const std::vector<const Sample*>& samples) {
       const Vector step = Solve(square, slopes.gradient);
       Vector trial = best;
       for (size_t i = 0; i < kCount; ++i) trial[i] = std::clamp(trial[i] - step[i], -5.0, 5.0);
-      Vector trial_residuals = Residuals(samples, trial);
-      const double cost = Cost(trial_residuals, trial);
+      Vector trial_residuals = Residuals(lesson, trial);
+      const double cost = Cost(lesson, trial_residuals, trial);
       if (cost >= least) continue;
       least = cost;
       best = std::move(trial);
@@ -200,7 +221,7 @@ Values Fit(const std::vector<const Sample*>& samples) {
     }
     if (before - least < 1e-3 * before) break;
   }
-  return ValuesAt(best);
+  return ValuesAt(belief, best);
 }
 
 }  // namespace choir::planner

@@ -1,13 +1,10 @@
 // planner_bench: the time model of plan/ against published training runs.
 //
 //   planner_bench          predicts every run with the frozen constants and prints the report
-//   planner_bench --fit    fits the constants again and writes bench/planner/constants.yaml first
+//   planner_bench --fit    fits the constants again and writes bench/planner/constants.json first
 #include <cstdio>
 #include <string>
 
-#include "base/config.h"
-#include "base/file.h"
-#include "base/hash.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "bench/planner/report.h"
@@ -16,14 +13,14 @@ namespace choir::planner {
 namespace {
 
 absl::StatusOr<std::string> Run(bool fit) {
-  const std::string folder = CHOIR_SOURCE_DIR, path = folder + "/bench/planner/constants.yaml";
+  const std::string folder = CHOIR_SOURCE_DIR, path = folder + "/bench/planner/constants.json";
   ASSIGN_OR_RETURN(const auto bench, LoadBench(folder));
-  if (fit) RETURN_IF_ERROR(WriteFileAtomic(path, ConfigDump(FitAll(*bench))));
-  ASSIGN_OR_RETURN(const FrozenConstants frozen, LoadConfigFile<FrozenConstants>(path));
+  if (fit) RETURN_IF_ERROR(SaveConstants(FitAll(*bench), path));
+  ASSIGN_OR_RETURN(const LoadedConstants loaded, LoadConstants(path));
+  const FrozenConstants& frozen = loaded.frozen;
   const auto rows = EvaluateAll(*bench, frozen);
   std::string text = "# Planner against published runs\n";
-  text += choir::StrCat("constants: bench/planner/constants.yaml, XXH3-128 ", ConfigHash(frozen),
-                        "\n\n");
+  text += choir::StrCat("constants: bench/planner/constants.json, XXH3-128 ", loaded.hash, "\n\n");
   const std::string sections[] = {FlopsReport(bench->data),
                                   SummaryReport(rows),
                                   FamilyReport(rows),

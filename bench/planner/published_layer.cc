@@ -43,7 +43,7 @@ void AddMemory(PassWork& pass, const char* name, double bytes) {
 struct Product {
   int64_t rows = 0, in = 0, out = 0;
   MatmulFormat format = MatmulFormat::kBF16;
-  int64_t groups = 1;  // above 1: of experts
+  int64_t groups = 1;   // above 1: of experts
   bool weights = true;  // their gradients too
 };
 
@@ -175,7 +175,7 @@ void AddUnfusedAttention(const Share& s, LayerPart& part) {
 
 LayerPart AttentionPart(const Share& s, bool window) {
   LayerPart part{.name = "core_attn"};
-  if (!s.m.fused_attention) {
+  if (!s.m.fused_attention || s.run.method.unfused_attention) {
     AddUnfusedAttention(s, part);
     return part;
   }
@@ -258,8 +258,8 @@ LayerPart DispatchPart(const Share& s) {
   const double values = D(RoutedRows(s)) * s.m.hidden * copies;
   item.overlap = method.expert_overlap ? Overlap::kPass : Overlap::kNone;
   item.bytes = kBF16 * values;
-  AddExchange(part.forward, item);   // there
-  AddExchange(part.forward, item);   // and back
+  AddExchange(part.forward, item);  // there
+  AddExchange(part.forward, item);  // and back
   AddExchange(part.backward, item);
   AddExchange(part.backward, item);
   return part;

@@ -27,12 +27,12 @@ double ModernBlock(const PublishedRun& run, double sbh) {
   const auto& recompute = run.method.recompute;
   if (recompute.contains("full")) return 2 * sbh / (run.layout.sequence ? t : 1);
   const double share = sbh / t;
-  double bytes = 4 * share;                                     // norm inputs
-  if (!recompute.contains("norm")) bytes += 4 * sbh;            // norm outputs, gathered
-  bytes += share * wide * (2 + 4 * kv);                         // q, k, v
+  double bytes = 4 * share;                                              // norm inputs
+  if (!recompute.contains("norm")) bytes += 4 * sbh;                     // norm outputs, gathered
+  bytes += share * wide * (2 + 4 * kv);                                  // q, k, v
   if (!recompute.contains("qkv")) bytes += share * wide * (2 + 2 * kv);  // rotated q, k
-  bytes += share * wide * 2 + 4 * share / m.hidden * m.heads;   // attention's result, row sums
-  const double mlp = share * 2 * m.ffn / m.hidden;              // one tensor of the MLP's width
+  bytes += share * wide * 2 + 4 * share / m.hidden * m.heads;  // attention's result, row sums
+  const double mlp = share * 2 * m.ffn / m.hidden;             // one tensor of the MLP's width
   const bool recomputes_up = recompute.contains("fc1"), recomputes_act = recompute.contains("act");
   if (!recomputes_up) bytes += mlp * (m.gated ? 2 : 1) + (recomputes_act ? 0 : 2 * mlp);
   return bytes;
@@ -52,8 +52,7 @@ double LayersInFlight(const PublishedRun& run) {
 
 double ActivationBytes(const PublishedRun& run) {
   const PublishedModel& m = run.model;
-  const double sbh =
-      static_cast<double>(m.seq) * run.microbatch * m.hidden / run.layout.context;
+  const double sbh = static_cast<double>(m.seq) * run.microbatch * m.hidden / run.layout.context;
   return m.fused_attention ? ModernBlock(run, sbh) : OldBlock(run, sbh);
 }
 

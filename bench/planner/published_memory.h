@@ -15,8 +15,8 @@ struct PublishedMemory {
 };
 PublishedMemory MemoryOf(const PublishedRun& run);
 
-// Bytes of one layer's activations for one microbatch on one rank: Korthikanti et al. 2022, table 2,
-// for unfused attention with dropout; for a modern block its counterpart by the same rules.
+// Bytes of one layer's activations for one microbatch on one rank: Korthikanti et al. 2022, table
+// 2, for unfused attention with dropout; for a modern block its counterpart by the same rules.
 double ActivationBytes(const PublishedRun& run);
 
 }  // namespace choir::planner

@@ -42,6 +42,10 @@ void GptOss(PublishedRun& run) {
     method.full_graph = method.expert_overlap = method.fp8_attention = true;
     return;
   }
+  // Its softmax has a learned offset, which Transformer Engine fuses from cuDNN 9.18 on. That these
+  // releases ran without is inferred from their times.
+  method.unfused_attention = run.system.ends_with("bridge-26.02");
+  method.dedupe = run.machine == "b300";  // others: plain all-to-all
   const bool narrow = run.machine == "gb200" || run.machine == "b200" || run.machine == "h100";
   if (narrow) method.recompute = {"norm", "moe_act"};
   method.expert_overlap = run.machine == "gb200" && run.batch == 1280;

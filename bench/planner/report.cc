@@ -42,10 +42,11 @@ std::string Line(const std::string& name, const Rows& rows) {
     text += absl::StrFormat(" |%5.1f %6.1f %+6.1f", 100 * e.mean, 100 * e.max, 100 * e.bias);
   }
   const double known = ErrorsOf(rows, &RowResult::constant).mean;
-  const double skill = known > 0 ? 1 - ErrorsOf(rows, &RowResult::crossed).mean / known : 0;
+  const bool spread = known > 1e-6;  // else the constant was set by the rows themselves
+  const double skill = spread ? 1 - ErrorsOf(rows, &RowResult::crossed).mean / known : 0;
   text += rows.size() > 2 ? absl::StrFormat(" | %+5.2f", RankOf(rows, &RowResult::crossed))
                           : std::string(" |     -");
-  text += known > 0 ? absl::StrFormat(" %+6.2f", skill) : std::string("      -");
+  text += spread ? absl::StrFormat(" %+6.2f", skill) : std::string("      -");
   return text + "\n";
 }
 
@@ -79,15 +80,12 @@ std::string SummaryReport(const std::vector<RowResult>& rows) {
     const Rows kept = Select(rows, keep);
     if (!kept.empty()) text += Line(name, kept);
   };
-  add("dense, calibrate", [](const RowResult& row) {
-    return Calibrates(row) && !row.sample->run->moe();
-  });
-  add("mixture of experts, calibrate", [](const RowResult& row) {
-    return Calibrates(row) && row.sample->run->moe();
-  });
-  add("dense, diagnostic (never fitted)", [](const RowResult& row) {
-    return !Calibrates(row) && !row.sample->run->moe();
-  });
+  add("dense, calibrate",
+      [](const RowResult& row) { return Calibrates(row) && !row.sample->run->moe(); });
+  add("mixture of experts, calibrate",
+      [](const RowResult& row) { return Calibrates(row) && row.sample->run->moe(); });
+  add("dense, diagnostic (never fitted)",
+      [](const RowResult& row) { return !Calibrates(row) && !row.sample->run->moe(); });
   std::map<std::string, Rows> systems;
   for (const RowResult& row : rows) systems[row.sample->run->system].push_back(&row);
   text += "\n" + LineHeading("machine and software");
@@ -101,30 +99,72 @@ std::string FamilyReport(const std::vector<RowResult>& rows) {
   return text;
 }
 
+namespace {
+
+// One way to train a model: the mean of the rows that differ in nothing but their release.
+struct LayoutTimes {
+  int rows = 0;
+  double measured = 0, fitted = 0, crossed = 0;  // device seconds per token
+};
+
+std::vector<LayoutTimes> Layouts(const Rows& rows) {
+  std::map<std::string, LayoutTimes> layouts;
+  for (const RowResult* row : rows) {
+    LayoutTimes& times = layouts[LayoutKey(*row->sample->run)];
+    ++times.rows;
+    times.measured += PerToken(*row, row->measured());
+    times.fitted += PerToken(*row, row->fitted);
+    times.crossed += PerToken(*row, row->crossed);
+  }
+  std::vector<LayoutTimes> means;
+  for (auto& [key, times] : layouts) {
+    for (double* sum : {&times.measured, &times.fitted, &times.crossed}) *sum /= times.rows;
+    means.push_back(times);
+  }
+  return means;
+}
+
+double RankOfLayouts(const std::vector<LayoutTimes>& layouts, double LayoutTimes::*predicted) {
+  std::vector<double> a, b;
+  for (const LayoutTimes& times : layouts) {
+    a.push_back(times.*predicted);
+    b.push_back(times.measured);
+  }
+  return RankCorrelation(a, b);
+}
+
+}  // namespace
+
 std::string RankingReport(const std::vector<RowResult>& rows) {
   std::string text =
-      "## Ranking of the layouts of one model on one machine (families of four rows and more)\n";
-  text += absl::StrFormat("%-44s %4s %9s %9s %9s  %s\n", "family", "rows", "spread %", "L2 rank",
+      "## Ranking of four and more layouts of one model on one machine (layout, batch, length,\n"
+      "## format; rows that differ only in their release are one)\n";
+  text += absl::StrFormat("%-44s %7s %9s %9s %9s  %s\n", "family", "layouts", "spread %", "L2 rank",
                           "crossed", "choice costs %");
   std::vector<double> fitted, crossed;
+  double layouts_sum = 0, crossed_sum = 0;
   for (const auto& [name, kept] : ByFamily(rows)) {
-    if (kept.size() < 4) continue;
-    const auto measured = [](const RowResult* row) { return PerToken(*row, row->measured()); };
-    const auto faster = [&](auto* a, auto* b) { return measured(a) < measured(b); };
-    const auto [best, worst] = std::minmax_element(kept.begin(), kept.end(), faster);
-    const auto chosen = std::min_element(kept.begin(), kept.end(), [](auto* a, auto* b) {
-      return PerToken(*a, a->crossed) < PerToken(*b, b->crossed);
-    });
-    fitted.push_back(RankOf(kept, &RowResult::fitted));
-    crossed.push_back(RankOf(kept, &RowResult::crossed));
-    text += absl::StrFormat("%-44s %4d %9.1f %+9.3f %+9.3f  %.1f\n", name, kept.size(),
-                            100 * (measured(*worst) / measured(*best) - 1), fitted.back(),
-                            crossed.back(), 100 * (measured(*chosen) / measured(*best) - 1));
+    const std::vector<LayoutTimes> layouts = Layouts(kept);
+    if (layouts.size() < 4) continue;
+    const auto by = [](double LayoutTimes::*key) {
+      return [key](const LayoutTimes& a, const LayoutTimes& b) { return a.*key < b.*key; };
+    };
+    const auto [best, worst] =
+        std::minmax_element(layouts.begin(), layouts.end(), by(&LayoutTimes::measured));
+    const auto chosen = std::min_element(layouts.begin(), layouts.end(), by(&LayoutTimes::crossed));
+    fitted.push_back(RankOfLayouts(layouts, &LayoutTimes::fitted));
+    crossed.push_back(RankOfLayouts(layouts, &LayoutTimes::crossed));
+    layouts_sum += static_cast<double>(layouts.size());
+    crossed_sum += static_cast<double>(layouts.size()) * crossed.back();
+    text += absl::StrFormat("%-44s %7d %9.1f %+9.3f %+9.3f  %.1f\n", name, layouts.size(),
+                            100 * (worst->measured / best->measured - 1), fitted.back(),
+                            crossed.back(), 100 * (chosen->measured / best->measured - 1));
   }
-  if (!fitted.empty()) {
-    text += absl::StrFormat("%-44s %4d %9s %+9.3f %+9.3f\n", "median of the families",
-                            fitted.size(), "", Median(fitted), Median(crossed));
-  }
+  if (fitted.empty()) return text;
+  text += absl::StrFormat("%-44s %7d %9s %+9.3f %+9.3f\n", "median of the families", fitted.size(),
+                          "", Median(fitted), Median(crossed));
+  text += absl::StrFormat("%-44s %7.0f %9s %9s %+9.3f\n", "mean, weighted by layouts", layouts_sum,
+                          "", "", crossed_sum / layouts_sum);
   return text;
 }
 
@@ -151,10 +191,9 @@ std::string RowReport(const std::vector<RowResult>& rows) {
   for (const RowResult& row : rows) {
     const PublishedRun& run = *row.sample->run;
     text += absl::StrFormat("%-68s %-5s %9.3f %+7.1f %+7.1f %+7.1f %+7.1f %+7.1f\n", run.id,
-                            run.split.substr(0, 5), row.measured(),
-                            100 * row.error(row.datasheet), 100 * row.error(row.scaled),
-                            100 * row.error(row.fitted), 100 * row.error(row.crossed),
-                            100 * row.error(row.constant));
+                            run.split.substr(0, 5), row.measured(), 100 * row.error(row.datasheet),
+                            100 * row.error(row.scaled), 100 * row.error(row.fitted),
+                            100 * row.error(row.crossed), 100 * row.error(row.constant));
   }
   return text;
 }

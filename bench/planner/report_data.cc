@@ -45,9 +45,9 @@ std::string FlopsReport(const ReferenceData& data) {
       continue;
     }
     const double counted = CountedFlops(shape, check) * 1e-9;
-    text += absl::StrFormat("%-34s %6d %9.1f %9.1f %+8.2f  %s\n", check.model, check.seq,
-                            check.implied, counted, 100 * (counted / check.implied - 1),
-                            check.note);
+    text +=
+        absl::StrFormat("%-34s %6d %9.1f %9.1f %+8.2f  %s\n", check.model, check.seq, check.implied,
+                        counted, 100 * (counted / check.implied - 1), check.note);
   }
   return text;
 }
@@ -87,9 +87,9 @@ std::string MemoryReport(const ReferenceData& data) {
     const PublishedMemory memory = MemoryOf(run);
     errors.push_back(memory.Total() / run.peak_bytes - 1);
     text += absl::StrFormat("%-44s %9.2f %8.2f %8.2f %8.2f %8.2f %9.2f %+8.1f\n", run.id,
-                            run.peak_bytes / kGiB, memory.weights / kGiB,
-                            memory.activations / kGiB, memory.logits / kGiB,
-                            memory.gathers / kGiB, memory.Total() / kGiB, 100 * errors.back());
+                            run.peak_bytes / kGiB, memory.weights / kGiB, memory.activations / kGiB,
+                            memory.logits / kGiB, memory.gathers / kGiB, memory.Total() / kGiB,
+                            100 * errors.back());
   }
   const ErrorSummary e = Summarize(errors);
   text += absl::StrFormat("%d rows: mean %.1f, max %.1f, bias %+.1f\n", e.count, 100 * e.mean,

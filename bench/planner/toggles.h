@@ -14,9 +14,7 @@ struct ToggleResult {
   double predicted = 0;  // with the frozen constants of the system
   bool sign() const { return (measured < 0) == (predicted < 0); }
   // Of the right sign and half to double the size.
-  bool size() const {
-    return sign() && predicted / measured >= 0.5 && predicted / measured <= 2;
-  }
+  bool size() const { return sign() && predicted / measured >= 0.5 && predicted / measured <= 2; }
 };
 std::vector<ToggleResult> RunToggles(const Bench& bench, const FrozenConstants& frozen);
 
