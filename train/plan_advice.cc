@@ -149,7 +149,9 @@ struct Candidate {
 
 }  // namespace
 
-std::vector<Advice> WaysToFit(const RunConfig& config, const PlanRequest& request, size_t most) {
+std::vector<Advice> WaysToFit(const RunConfig& config, const PlanRequest& given, size_t most) {
+  PlanRequest request = given;
+  request.sample = true;
   const auto as_is = PlanRun(config, request);
   if (!as_is.ok()) return {};
   std::vector<Change> changes = Changes(*as_is);
@@ -169,9 +171,10 @@ std::vector<Advice> WaysToFit(const RunConfig& config, const PlanRequest& reques
   return found;
 }
 
-absl::StatusOr<std::vector<Advice>> SearchLayouts(const RunConfig& config,
-                                                  const PlanRequest& request, size_t planned,
-                                                  size_t most) {
+absl::StatusOr<std::vector<Advice>> SearchLayouts(const RunConfig& config, const PlanRequest& given,
+                                                  size_t planned, size_t most) {
+  PlanRequest request = given;
+  request.sample = true;
   RunPlan shape{.config = config};
   RETURN_IF_ERROR(ResolveFromData(shape));
   const RunConfig& resolved = shape.config;

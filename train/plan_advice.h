@@ -1,5 +1,5 @@
 // What to change so that a run fits, and which layouts suit a number of ranks: found by planning
-// candidates, not by rules of thumb.
+// candidates (PlanRequest::sample), not by rules of thumb.
 #pragma once
 
 #include <string>

@@ -40,7 +40,9 @@ std::vector<int> RanksToRun(const PlanRequest& request, const RunLayout& layout,
   const int each = world / layout.degrees.pipe;
   std::set<int> ranks;
   for (int p = 0; p < layout.degrees.pipe; ++p) {
-    ranks.insert({p * each, (p + 1) * each - 1});
+    if (request.sample && p > 1 && p < layout.degrees.pipe - 1) continue;
+    ranks.insert(p * each);
+    if (!request.sample) ranks.insert((p + 1) * each - 1);
   }
   return {ranks.begin(), ranks.end()};
 }
@@ -75,10 +77,20 @@ void KeepWorst(const RunLayout& layout, RunPlan& plan) {
   plan.ranks = std::move(kept);
 }
 
+// Stages of ranks that were not run do what those of the second one do.
+void FillFromSecond(const RunPlan& plan, StepWorkload& step) {
+  if (plan.layout.degrees.pipe < 3) return;
+  const std::vector<StageWorkload>& second = plan.ranks[1].trace.stages;
+  const auto known = std::find_if(second.begin(), second.end(),
+                                  [](const StageWorkload& s) { return !s.forward.work.empty(); });
+  if (known != second.end()) std::fill(step.stages.begin(), step.stages.end(), *known);
+}
+
 StepWorkload WorkloadOf(const RunPlan& plan, const Hardware& hardware) {
   StepWorkload step{.schedule = plan.layout.schedule, .ranks = plan.world};
   step.stages.resize(static_cast<size_t>(plan.layout.schedule.stages()));
   double slowest = -1;
+  FillFromSecond(plan, step);
   for (const RankPlan& rank : plan.ranks) {
     for (size_t i = 0; i < rank.trace.stages.size(); ++i) {
       const StageWorkload& stage = rank.trace.stages[i];
@@ -142,8 +154,7 @@ absl::StatusOr<RunPlan> PlanRun(const RunConfig& config, const PlanRequest& requ
   }
   if (request.ranks.empty()) KeepWorst(plan.layout, plan);
   plan.tokens = plan.ranks.front().trace.labels;
-  const bool all_stages = static_cast<int>(plan.ranks.size()) >= plan.layout.degrees.pipe;
-  if (request.hardware && all_stages) {
+  if (request.hardware && request.ranks.empty()) {
     ASSIGN_OR_RETURN(plan.time,
                      PredictStep(WorkloadOf(plan, *request.hardware), *request.hardware));
     plan.cost = CostOfRun(*plan.time, *request.hardware, plan.world,

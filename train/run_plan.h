@@ -26,6 +26,9 @@ struct PlanRequest {
   int node_size = 0;                 // ranks of a node; 0: the hardware's, else unknown
   std::optional<Hardware> hardware;  // none: no time, and nothing is said to fit or not
   PlannedRouting routing = PlannedRouting::kBalanced;
+  // Of a pipeline only its first two ranks and its last one: those between are taken to be like the
+  // second. For candidates.
+  bool sample = false;
   std::vector<int> ranks;  // that are run; empty: for each pipe coordinate the worst of
                            // its first and its last rank
 };

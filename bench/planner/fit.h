@@ -41,8 +41,14 @@ double PredictSecondsInFull(const Sample& sample, const Values& values);
 
 double PredictSeconds(const Sample& sample, const Values& values);
 
-// The values that make the runs and the beliefs together most likely: residuals of the logarithm
-// are 4 % wide with long tails. Coordinate search; the same inputs give the same values.
-Values Fit(const std::vector<const Sample*>& samples);
+// What is believed before the runs are seen: values, and how far from them, in spreads.
+struct Belief {
+  Values centre = UsualValues();
+  double width = 1;
+};
+// The values that make the runs and the belief together most likely: residuals of the logarithm are
+// 4 % wide with long tails, and rows that differ only in their release count as one.
+// Levenberg-Marquardt; the same inputs give the same values.
+Values Fit(const std::vector<const Sample*>& samples, const Belief& belief = {});
 
 }  // namespace choir::planner

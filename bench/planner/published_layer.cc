@@ -175,7 +175,7 @@ void AddUnfusedAttention(const Share& s, LayerPart& part) {
 
 LayerPart AttentionPart(const Share& s, bool window) {
   LayerPart part{.name = "core_attn"};
-  if (!s.m.fused_attention) {
+  if (!s.m.fused_attention || s.run.method.unfused_attention) {
     AddUnfusedAttention(s, part);
     return part;
   }
@@ -183,6 +183,7 @@ LayerPart AttentionPart(const Share& s, bool window) {
   const int qk = latent ? s.m.qk_nope + s.m.qk_rope : s.m.head_dim;
   const int v = latent ? s.m.v_dim : s.m.head_dim;
   Work work{.kind = WorkKind::kAttention, .name = "attention", .operands = MatmulFormat::kBF16};
+  if (s.run.method.fp8_attention) work.operands = s.run.method.format;
   // Keys that a query sees on average: half of them, where it is causal.
   const double keys = window ? s.m.window : s.m.seq / 2.0;
   work.flops = 2 * D(s.rows) * D(s.heads) * keys * (qk + v);

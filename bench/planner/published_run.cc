@@ -4,6 +4,7 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -139,9 +140,9 @@ PublishedRun ReadRun(const Json& row) {
   run.layout = ReadLayout(row);
   run.batch = Int(row["batch"], "gbs");
   ApplyRules(row, run);
-  // Two sources leave the micro-batch out and say that one sequence is to be assumed.
+  // Two sources leave the micro-batch out; one sequence is to be assumed, say their rows.
   const std::string note = Text(row, "note");
-  const bool assume_one = note.find("mbs 1 and") != std::string::npos;
+  const bool assume_one = note.find("mbs 1 and") != std::string::npos || run.source == "S021";
   run.microbatch = Int(row["batch"], "mbs", assume_one ? 1 : 0);
   if (run.source == "S044")
     run.layout = {.ranks = run.layout.ranks,
@@ -186,6 +187,20 @@ absl::StatusOr<ReferenceData> LoadReferenceData(const std::string& path) {
     }
   }
   return data;
+}
+
+std::string LayoutKey(const PublishedRun& run) {
+  const PublishedLayout& l = run.layout;
+  const PublishedMethod& method = run.method;
+  std::string key = absl::StrFormat("%s %d %d %d %d %d %d %d %d %d %d %d", run.family, l.ranks,
+                                    l.tensor, l.pipe, l.chunks, l.data, l.context, l.expert,
+                                    l.expert_tensor, l.sequence, l.zero, run.batch);
+  key +=
+      absl::StrFormat(" %d %d %d %d %d %d %d %d %d", run.microbatch, run.model.seq, run.model.mtp,
+                      static_cast<int>(method.format), method.tensor_overlap, method.expert_overlap,
+                      method.split_handover, method.frozen, method.full_graph);
+  for (const std::string& part : method.recompute) key += " " + part;
+  return key;
 }
 
 PublishedModel KnownModel(const std::string& name) {

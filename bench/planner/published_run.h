@@ -43,10 +43,13 @@ struct PublishedMethod {
   bool data_overlap = true;
   bool expert_overlap = false;
   bool dedupe = false;  // the dispatcher sends a token once to each node or rank, not once a choice
-  bool graphs = false;
-  bool frozen = false;         // only adapters train: no gradients of weights
-  bool layer_only = false;     // one layer without embedding, head and update
-  bool split_handover = true;  // tensor ranks send a part each to the next stage
+  bool graphs = false;  // the host launches graphs, not kernels
+  bool full_graph = false;  // one for the whole step: no counts of tokens are waited for
+  bool fp8_attention = false;
+  bool unfused_attention = false;  // for want of a kernel, though the model is counted as causal
+  bool frozen = false;             // only adapters train: no gradients of weights
+  bool layer_only = false;         // one layer without embedding, head and update
+  bool split_handover = true;      // tensor ranks send a part each to the next stage
   double gradient_bytes = 4;
 };
 
@@ -55,6 +58,7 @@ struct PublishedRun {
   std::string machine;  // hardware file of configs/hardware, without suffix
   std::string system;   // machine and software: constants are fitted for each
   std::string family;   // system and model
+  std::string kin;      // software of one kind, on any machine
   PublishedModel model;
   PublishedLayout layout;
   PublishedMethod method;
@@ -66,6 +70,9 @@ struct PublishedRun {
   bool moe() const { return model.experts > 0; }
   double tokens() const { return static_cast<double>(batch) * model.seq; }
 };
+
+// Equal for runs that differ in nothing but the release of their software.
+std::string LayoutKey(const PublishedRun& run);
 
 struct FlopsCheck {
   std::string model;
