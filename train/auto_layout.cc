@@ -16,6 +16,7 @@
 #include "train/meta_input.h"
 #include "train/model_precision.h"
 #include "train/recompute.h"
+#include "train/recompute_budget.h"
 
 namespace choir {
 namespace {
@@ -42,20 +43,6 @@ double MinOverRanks(double mine, World* world) {
   return -value.data<double>()[0];
 }
 
-absl::StatusOr<double> RankBytes(const ParallelConfig& config, World* world) {
-  double mine = 0;
-  absl::Status status;
-  if (config.rank_memory_gib) {
-    mine = *config.rank_memory_gib * kGib;
-  } else if (const auto host = FreeHostBytes(); host.ok()) {
-    mine = *host * kShareForTensors / (world != nullptr ? world->node_size() : 1);
-  } else {
-    status = host.status();
-  }
-  RETURN_IF_ERROR(Agree(world, status));
-  return MinOverRanks(mine, world);
-}
-
 }  // namespace
 
 absl::StatusOr<double> FreeHostBytes() {
@@ -69,6 +56,20 @@ absl::StatusOr<double> FreeHostBytes() {
   const double available = std::stod(text.substr(at + key.size())) * 1024;
   return std::min({available, LimitIn("/sys/fs/cgroup/memory.max"),
                    LimitIn("/sys/fs/cgroup/memory/memory.limit_in_bytes")});
+}
+
+absl::StatusOr<double> RankBytes(const ParallelConfig& config, World* world) {
+  double mine = 0;
+  absl::Status status;
+  if (config.rank_memory_gib) {
+    mine = *config.rank_memory_gib * kGib;
+  } else if (const auto host = FreeHostBytes(); host.ok()) {
+    mine = *host * kShareForTensors / (world != nullptr ? world->node_size() : 1);
+  } else {
+    status = host.status();
+  }
+  RETURN_IF_ERROR(Agree(world, status));
+  return MinOverRanks(mine, world);
 }
 
 MemoryNeeds NeedsOf(const RunConfig& config) {
@@ -90,7 +91,9 @@ MemoryNeeds NeedsOf(const RunConfig& config) {
   const int64_t before = ledger.CurrentTotal();
   ledger.ResetPeak();
   Tape tape;
-  tape.SetRecomputePolicy(MakeRecomputePolicy(config));
+  RunConfig least = config;  // a budget may drop as much as that
+  if (HasBudget(config)) least.train.recompute = {"full"};
+  tape.SetRecomputePolicy(MakeRecomputePolicy(least));
   Var loss = model.Loss(tape, input, 1).total;
   tape.RunBackward(loss, Tensor::Empty({1}, loss.tensor().options()));
   needs.activation_bytes = static_cast<double>(ledger.PeakTotal() - before);

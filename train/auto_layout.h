@@ -16,9 +16,12 @@ MemoryNeeds NeedsOf(const RunConfig& config);
 // Bytes of this machine's memory that are free, within the limit of the process' control group.
 absl::StatusOr<double> FreeHostBytes();
 
+// Bytes that a rank may use: parallel.rank_memory_gib, or nine tenths of the node's free memory
+// divided by its ranks; the least of all ranks. All ranks call it and get the same.
+absl::StatusOr<double> RankBytes(const ParallelConfig& config, World* world);
+
 // `config` itself unless its layout is auto; else with the degrees that ChooseDegrees takes for the
-// least memory of any rank: parallel.rank_memory_gib, or nine tenths of the node's free memory
-// divided by its ranks. All ranks call it and get the same. Errors: those of ChooseDegrees.
+// RankBytes. All ranks call it and get the same. Errors: those of ChooseDegrees.
 absl::StatusOr<RunConfig> WithChosenLayout(const RunConfig& config, World* world);
 
 }  // namespace choir

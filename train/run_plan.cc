@@ -9,6 +9,8 @@
 #include "base/strings.h"
 #include "data/token_corpus.h"
 #include "train/auto_layout.h"
+#include "train/recompute_budget.h"
+#include "train/recompute_rules.h"
 
 namespace choir {
 namespace {
@@ -31,6 +33,20 @@ absl::Status ChooseLayout(const PlanRequest& request, int node_size, RunPlan& pl
   }
   const auto world = DryWorld({0, plan.world, node_size});
   ASSIGN_OR_RETURN(plan.config, WithChosenLayout(plan.config, world.get()));
+  return absl::OkStatus();
+}
+
+absl::Status ChooseRecompute(const PlanRequest& request, int node_size, RunPlan& plan) {
+  if (!HasBudget(plan.config)) return absl::OkStatus();
+  BudgetRequest budget{.world = plan.world, .node_size = node_size};
+  if (request.hardware) {
+    budget.bytes = static_cast<int64_t>(UsableBytes(*request.hardware));
+    budget.hardware = &*request.hardware;
+  } else if (!ParseRecompute(plan.config.train.recompute).budget->bytes) {
+    return absl::InvalidArgumentError(
+        "train.recompute: budget=auto: needs --hardware, whose memory it is to fit");
+  }
+  ASSIGN_OR_RETURN(plan.config, WithChosenRecompute(plan.config, budget));
   return absl::OkStatus();
 }
 
@@ -142,6 +158,7 @@ absl::StatusOr<RunPlan> PlanRun(const RunConfig& config, const PlanRequest& requ
   plan.world = static_cast<int>(world);
   RETURN_IF_ERROR(ChooseLayout(request, std::max(1, node_size), plan));
   ASSIGN_OR_RETURN(plan.layout, PlanLayout(plan.config, plan.world));
+  RETURN_IF_ERROR(ChooseRecompute(request, std::max(1, node_size), plan));
   const int64_t vocabulary = *plan.config.model.vocab_size;
   plan.parameters = CountParameters(plan.config.model, vocabulary);
   plan.flops = CountFlops(plan.config.model, vocabulary);

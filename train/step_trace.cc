@@ -1,5 +1,6 @@
 #include "train/step_trace.h"
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,6 +34,23 @@ void AddHandovers(const RunLayout& layout, int64_t bytes, std::vector<StageWorkl
   for (size_t i = 0; i + 1 < static_cast<size_t>(layout.schedule.stages()); ++i) {
     stages[i].handover_bytes = static_cast<double>(bytes);
   }
+}
+
+// Every forward pass makes one tape.
+absl::Status RecordGraphs(Trainer& trainer, std::map<int, TapeGraph>& graphs) {
+  std::deque<TapeGraph> tapes;
+  std::vector<int> stages;
+  trainer.microbatches().on_pass = [&](ActionKind kind, int stage, int) {
+    if (kind == ActionKind::kForward) stages.push_back(stage);
+  };
+  {
+    const ScopedTapeRecording recording(tapes, Device::kMeta);
+    RETURN_IF_ERROR(trainer.Step().status());
+  }
+  trainer.microbatches().on_pass = nullptr;
+  CHECK(tapes.size() == stages.size());
+  for (size_t i = 0; i < tapes.size(); ++i) graphs.try_emplace(stages[i], std::move(tapes[i]));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -70,6 +88,10 @@ absl::StatusOr<StepTrace> TraceStep(const RunConfig& config, const TraceRequest&
     }
   }
   ledger.ResetPeak();
+  if (request.graphs != nullptr) {
+    RETURN_IF_ERROR(RecordGraphs(*trainer, *request.graphs));
+    return StepTrace();
+  }
   ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
   StepTrace trace{.peaks = PeaksOf(ledger), .state = MeasureState(*trainer)};
   trace.labels = static_cast<double>(report.step_labels);

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "ops/tape_graph.h"
 #include "parallel/comm/p2p_world.h"
 #include "parallel/expert/routing.h"
 #include "plan/workload.h"
@@ -28,7 +30,9 @@ struct TraceRequest {
   WorldPlace place;
   PlannedData data;
   ExchangeRouting* routing = nullptr;  // null: balanced
-  bool workload = false;               // record kernels, exchanges and the moment of the peak too
+  // Gets what one microbatch computes, by stage of this rank; peaks are then not told. May be null.
+  std::map<int, TapeGraph>* graphs = nullptr;
+  bool workload = false;  // record kernels, exchanges and the moment of the peak too
 };
 
 struct StepTrace {

@@ -19,6 +19,7 @@
 #include "train/meta_input.h"
 #include "train/model_precision.h"
 #include "train/recompute.h"
+#include "train/recompute_budget.h"
 
 namespace choir {
 namespace {
@@ -41,6 +42,25 @@ void Overflow(std::span<Shard> shards) {
   own->grad.data<float>()[0] = std::numeric_limits<float>::infinity();
 }
 
+// All ranks get the same rules.
+absl::StatusOr<RunConfig> WithinBudget(const RunConfig& config, World* world) {
+  if (!HasBudget(config)) return config;
+  BudgetRequest request;
+  if (world != nullptr) {
+    request.world = world->size();
+    request.node_size = world->node_size();
+  }
+  ASSIGN_OR_RETURN(const double bytes, RankBytes(config.parallel, world));
+  request.bytes = static_cast<int64_t>(bytes);
+  ASSIGN_OR_RETURN(RunConfig chosen, WithChosenRecompute(config, request));
+  if (world == nullptr || world->rank() == 0) {
+    std::string rules;
+    for (const std::string& rule : chosen.train.recompute) rules += " " + rule;
+    LogInfo(StrCat("train.recompute: the budget chose", rules.empty() ? " none" : rules));
+  }
+  return chosen;
+}
+
 }  // namespace
 
 absl::StatusOr<RunConfig> ResolveConfig(const RunConfig& config, int64_t tokenizer_vocab) {
@@ -61,6 +81,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Make(const RunConfig& config, 
   ASSIGN_OR_RETURN(RunConfig resolved, ResolveConfig(config, loader->vocab_size()));
   RETURN_IF_ERROR(CheckRecompute(resolved));
   ASSIGN_OR_RETURN(resolved, WithChosenLayout(resolved, world));
+  ASSIGN_OR_RETURN(resolved, WithinBudget(resolved, world));
   ASSIGN_OR_RETURN(const RunLayout layout,
                    PlanLayout(resolved, world != nullptr ? world->size() : 1,
                               world != nullptr ? world->node_size() : 1));
