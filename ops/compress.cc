@@ -77,7 +77,9 @@ CompressedTensor Compress(const Tensor& x, NumberFormat format) {
   const int64_t scales = HasScales(format) ? rows * static_cast<int64_t>(sizeof(float)) : 0;
   to.codes = std::make_shared<Storage>(CodeBytes(format, x.shape()) + scales, x.device(),
                                        MemoryCategory::kActivations);
-  Launch(x.device(), "compress", [&] {
+  Work work = MemoryWork("compress", x);
+  work.bytes += static_cast<double>(to.codes->bytes());
+  Launch(x.device(), work, [&] {
     const Parts p = PartsOf(to);
     const float* from = x.data<float>();
     ForRows(p, [&](int64_t first, int64_t count) {
@@ -93,7 +95,9 @@ CompressedTensor Compress(const Tensor& x, NumberFormat format) {
 
 Tensor Expand(const CompressedTensor& x) {
   Tensor to = Tensor::Empty(x.shape, {DType::kF32, x.codes->device()});
-  Launch(to.device(), "expand", [&] {
+  Work work = MemoryWork("expand", to);
+  work.bytes += static_cast<double>(x.codes->bytes());
+  Launch(to.device(), work, [&] {
     const Parts p = PartsOf(x);
     float* values = to.data<float>();
     ForRows(p, [&](int64_t first, int64_t count) {
