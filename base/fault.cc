@@ -55,12 +55,12 @@ constexpr std::array<std::string_view, static_cast<size_t>(Fault::kCount)> kName
     "blocks counted from the rank's part",
     "squares counted from the rank's rows",
     "part of the head not rounded",
-    "offloaded tensor taken for another",
-    "recomputed activations not rounded",
-    "routing decided again",
     "stage takes another microbatch",
     "initial values by local index",
     "infinite gradient on one rank",
+    "offloaded tensor taken for another",
+    "recomputed activations not rounded",
+    "routing decided again",
 };
 static_assert(!kNames.back().empty());
 

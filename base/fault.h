@@ -72,15 +72,15 @@ enum class Fault : int {
   kBlocksFromOwnElement,  // blocks of a summed dim are counted from a rank's part, not its pieces
   kSquaresFromOwnRow,     // the same of the other dim of 128 x 128 blocks
   kHeadPartNotRounded,    // ranks that share the vocabulary multiply with their rows as they are
-  // Recomputation.
-  kOffloadOfNeighbour,   // a tensor comes back from the host memory of another
-  kReplayNotRounded,     // activations made again keep all their bits
-  kRoutingDecidedAgain,  // experts' weights made again are of a new choice, without the bias
   // Pipeline and start.
   kWrongMicrobatch,   // a stage takes another microbatch's tensor
   kInitByLocalIndex,  // initial values depend on where a tensor is cut
   // What a run must survive (not for verify).
   kGradientOverflows,  // an element of a gradient is infinite on one rank
+  // What comes back after the forward pass (train.recompute; not for verify: one rank makes them).
+  kOffloadOfNeighbour,   // a tensor comes back from the host memory of another
+  kReplayNotRounded,     // activations made again keep all their bits
+  kRoutingDecidedAgain,  // experts' weights made again are of a new choice, without the bias
   kCount
 };
 

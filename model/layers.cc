@@ -205,7 +205,7 @@ Var MixtureOfExperts::RunExperts(Tape& tape, Var rows, const ExchangeRef& exchan
   GroupedOptions back{.tag = "moe.down",
                       .in_pieces = PiecesOf(*place, Axis::kExpertTensor, width, 1),
                       .leaves = plan.leaves};
-  Overlap(exchange, up, back);
+  OverlapExperts(exchange, up, back);
   Var inner = GroupedLinear(tape, rows, gate_up, plan.offsets, up);
   rows = Var();
   inner = SwiGlu(tape, inner, clamp, "moe.swiglu");

@@ -15,6 +15,8 @@ namespace {
 
 bool HasScales(NumberFormat format) { return BitsOf(format).bits() == 8; }
 
+int64_t RowsOf(const Shape& shape) { return shape.rank() < 2 ? 1 : shape.dim(0); }
+
 // The codes and the factors behind them.
 struct Parts {
   int64_t rows, width;
@@ -27,7 +29,7 @@ int64_t CodeBytes(NumberFormat format, const Shape& shape) {
 }
 
 Parts PartsOf(const CompressedTensor& x) {
-  const int64_t rows = x.shape.rank() == 0 ? 1 : x.shape.dim(0);
+  const int64_t rows = RowsOf(x.shape);
   auto* const bytes = static_cast<uint8_t*>(x.codes->data());
   return {rows, rows == 0 ? 0 : x.shape.NumElements() / rows, bytes,
           HasScales(x.format) ? reinterpret_cast<float*>(bytes + CodeBytes(x.format, x.shape))
@@ -68,18 +70,20 @@ void DecodeRow(NumberFormat format, const Parts& p, int64_t row, float* to) {
   for (int64_t i = 0; i < p.width; ++i) to[i] /= p.scales[row];
 }
 
+Work WorkOf(const char* name, const CompressedTensor& x, int64_t wide) {
+  return {.name = name, .bytes = static_cast<double>(x.codes->bytes() + wide)};
+}
+
 }  // namespace
 
 CompressedTensor Compress(const Tensor& x, NumberFormat format) {
   CHECK(x.dtype() == DType::kF32) << "only F32 is compressed, not " << x.dtype();
   CompressedTensor to{format, x.shape(), nullptr};
-  const int64_t rows = x.shape().rank() == 0 ? 1 : x.dim(0);
-  const int64_t scales = HasScales(format) ? rows * static_cast<int64_t>(sizeof(float)) : 0;
+  const int64_t scales =
+      HasScales(format) ? RowsOf(x.shape()) * static_cast<int64_t>(sizeof(float)) : 0;
   to.codes = std::make_shared<Storage>(CodeBytes(format, x.shape()) + scales, x.device(),
                                        MemoryCategory::kActivations);
-  Work work = MemoryWork("compress", x);
-  work.bytes += static_cast<double>(to.codes->bytes());
-  Launch(x.device(), work, [&] {
+  Launch(x.device(), WorkOf("compress", to, x.bytes()), [&] {
     const Parts p = PartsOf(to);
     const float* from = x.data<float>();
     ForRows(p, [&](int64_t first, int64_t count) {
@@ -95,9 +99,7 @@ CompressedTensor Compress(const Tensor& x, NumberFormat format) {
 
 Tensor Expand(const CompressedTensor& x) {
   Tensor to = Tensor::Empty(x.shape, {DType::kF32, x.codes->device()});
-  Work work = MemoryWork("expand", to);
-  work.bytes += static_cast<double>(x.codes->bytes());
-  Launch(to.device(), work, [&] {
+  Launch(to.device(), WorkOf("expand", x, to.bytes()), [&] {
     const Parts p = PartsOf(x);
     float* values = to.data<float>();
     ForRows(p, [&](int64_t first, int64_t count) {

@@ -1,9 +1,9 @@
 // Results kept in fewer bits between forward and backward.
 //
-// bf16: each element rounded by itself. 8-bit formats: each row (dim 0) times the power of two that
-// brings its largest finite magnitude into the upper half of the format's range, then rounded; the
-// factor is kept beside the codes (4 bytes a row). To nearest, ties to even; NaN and infinities
-// come back as NaN or infinity.
+// bf16: each element rounded by itself. 8-bit formats: each row (dim 0; a vector is one row) times
+// the power of two that brings its largest finite magnitude into the upper half of the format's
+// range, then rounded; the factor is kept beside the codes (4 bytes a row). To nearest, ties to
+// even; NaN and infinities come back as NaN or infinity.
 #pragma once
 
 #include <memory>

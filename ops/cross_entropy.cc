@@ -405,7 +405,8 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
                      return {out.loss, out.token_nll, out.dh, invariant ? out.softmax : out.dhead};
                    });
   tape.Record({&results[0]}, [dh = results[2].Save(), rest = results[3].Save(), gh = h.grad(),
-                              &head, input, hs, invariant, alone, rows = tape.rows(),
+                              &head, input, hs = invariant ? hs : Saved(), invariant, alone,
+                              rows = tape.rows(),
                               on_meta = h.tensor().device() == Device::kMeta](Sink& sink) {
     // 1 on meta, as where no loss is scaled.
     const double seed = on_meta ? 1 : ScalarValue(sink.OutputGrad(0));

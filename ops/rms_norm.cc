@@ -167,13 +167,14 @@ AddNormResult AddRmsNorm(Tape& tape, const Var& x, const Var& delta, Parameter& 
   // `sum` without asking for `delta`. The first run of the first closure leaves `normed` here.
   auto made = std::make_shared<Tensor>();
   AddNormResult result;
-  result.sum = tape.Compute(options.sum_tag, [xs, ds, made, &w, eps, fused = adds, adds]() mutable {
-    if (!adds) return xs.Get();
-    if (!std::exchange(fused, false)) return Sum(xs.Get(), ds.Get());
-    auto [sum, normed] = AddNormForward(xs.Get(), ds.Get(), w.Value(), eps);
-    *made = std::move(normed);
-    return std::move(sum);
-  });
+  result.sum = tape.Compute(
+      options.sum_tag, [xs, ds, made, &w, eps, fused = adds && !tape.recorded(), adds]() mutable {
+        if (!adds) return xs.Get();
+        if (!std::exchange(fused, false)) return Sum(xs.Get(), ds.Get());
+        auto [sum, normed] = AddNormForward(xs.Get(), ds.Get(), w.Value(), eps);
+        *made = std::move(normed);
+        return std::move(sum);
+      });
   Saved ss = result.sum.Save();
   result.normed = tape.Compute(options.tag, [ss, made, &w, eps] {
     const Tensor& sum = ss.Get();

@@ -29,6 +29,7 @@ struct YarnOptions {
   // Multiplies the turned dims of q and k; by default 0.1 ln(factor) + 1. Models that put it into
   // the softmax scale instead (DeepSeek-V3) set 1.
   std::optional<double> mscale;
+  bool operator==(const YarnOptions&) const = default;
 };
 
 struct RotaryOptions {
@@ -36,11 +37,12 @@ struct RotaryOptions {
   int dims = 0;  // the leading dims of a head that are turned: even, <= head dim; 0: none
   RotaryStyle style = RotaryStyle::kAdjacentPairs;
   std::optional<YarnOptions> yarn;
+  bool operator==(const RotaryOptions&) const = default;
 };
 
 // Cosines and sines of every position in [0, 2^31), in double. The angle of a position is the sum
 // of those of its four bytes, so four tables of 256 rows and the addition theorem hold them all.
-// Copies share the tables.
+// Copies share the tables, and so do those made one after another with equal options.
 class RotaryTable {
  public:
   explicit RotaryTable(const RotaryOptions& options);

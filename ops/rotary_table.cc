@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <numbers>
 
 #include "ops/rotary.h"
@@ -37,29 +38,49 @@ std::vector<double> Frequencies(const RotaryOptions& options) {
   return frequencies;
 }
 
+// [levels][digits][2][n], of RotaryTable::digits_.
+std::vector<double> Digits(const std::vector<double>& frequencies) {
+  const size_t n = frequencies.size();
+  std::vector<double> digits(kLevels * kDigits * 2 * n);
+  double* row = digits.data();
+  for (int level = 0; level < kLevels; ++level) {
+    for (int digit = 0; digit < kDigits; ++digit, row += 2 * n) {
+      const double position = std::ldexp(digit, 8 * level);
+      for (size_t i = 0; i < n; ++i) {
+        row[i] = std::cos(position * frequencies[i]);
+        row[n + i] = std::sin(position * frequencies[i]);
+      }
+    }
+  }
+  return digits;
+}
+
+using Numbers = std::shared_ptr<const std::vector<double>>;
+
+// The last one that was made.
+struct MadeTable {
+  std::mutex mutex;
+  RotaryOptions options;
+  Numbers frequencies, digits;
+};
+
 }  // namespace
 
 RotaryTable::RotaryTable(const RotaryOptions& options) : options_(options) {
   CHECK(options.dims >= 0);
   CHECK(options.dims % 2 == 0) << "rotary dims come in pairs";
   CHECK(options.base > 1);
-  auto frequencies = std::make_shared<std::vector<double>>(Frequencies(options));
   if (options.yarn)
     mscale_ = options.yarn->mscale.value_or(0.1 * std::log(options.yarn->factor) + 1);
-  const size_t n = frequencies->size();
-  auto digits = std::make_shared<std::vector<double>>(kLevels * kDigits * 2 * n);
-  double* row = digits->data();
-  for (int level = 0; level < kLevels; ++level) {
-    for (int digit = 0; digit < kDigits; ++digit, row += 2 * n) {
-      const double position = std::ldexp(digit, 8 * level);
-      for (size_t i = 0; i < n; ++i) {
-        row[i] = std::cos(position * (*frequencies)[i]);
-        row[n + i] = std::sin(position * (*frequencies)[i]);
-      }
-    }
+  static MadeTable& last = *new MadeTable;
+  const std::lock_guard lock(last.mutex);
+  if (last.digits == nullptr || last.options != options) {
+    last.options = options;
+    last.frequencies = std::make_shared<const std::vector<double>>(Frequencies(options));
+    last.digits = std::make_shared<const std::vector<double>>(Digits(*last.frequencies));
   }
-  frequencies_ = std::move(frequencies);
-  digits_ = std::move(digits);
+  frequencies_ = last.frequencies;
+  digits_ = last.digits;
 }
 
 void RotaryTable::CosSin(int32_t position, std::span<double> cos, std::span<double> sin) const {

@@ -6,12 +6,21 @@
 
 #include "base/fault.h"
 #include "ops/elementwise.h"
+#include "ops/tape_graph.h"
 #include "ops/tape_value.h"
 
 namespace choir {
 namespace {
 
 thread_local const TapeObserver* observer_of_thread = nullptr;
+
+// The one of `reads` whose storage the result has; null if that is its own.
+internal::Value* SourceOf(const Tensor& result, const std::vector<internal::Value*>& reads) {
+  for (internal::Value* read : reads) {
+    if (read->tensor.defined() && read->tensor.SharesStorageWith(result)) return read;
+  }
+  return nullptr;
+}
 
 Tensor Zeros(const Shape& shape, const TensorOptions& options) {
   Tensor x = Tensor::Empty(shape, options);
@@ -57,6 +66,7 @@ Var& Var::operator=(Var other) noexcept {
 
 Var::~Var() {
   if (value_ == nullptr) return;
+  if (value_->live == 1 && value_->recorder != nullptr) value_->recorder->Release(*value_);
   const bool read_later = value_.use_count() > 1;
   if (--value_->live == 0 && read_later) value_->Leave();
 }
@@ -121,31 +131,39 @@ void Sink::Weight(Parameter& parameter, std::vector<int64_t> leaves, AccumulateL
     --parameter.pending;
     if (--use->second == 0 && parameter.on_ready) parameter.on_ready(parameter);
   };
-  if (tape_.deferred_ != nullptr) {
+  if (tape_.deferred_ != nullptr && tape_.recorder_ != nullptr) {
+    tape_.deferred_->push_back([recorder = tape_.recorder_, run = std::move(run)] {
+      recorder->BeginDeferred();
+      run();
+      recorder->EndDeferred();
+    });
+  } else if (tape_.deferred_ != nullptr) {
     tape_.deferred_->push_back(std::move(run));
   } else {
     run();
   }
 }
 
-Tape::Tape(bool recording) : recording_(recording), observer_(observer_of_thread) {
+Tape::Tape(bool recording)
+    : recording_(recording),
+      observer_(observer_of_thread),
+      recorder_(recording ? internal::MakeTapeRecorder() : nullptr) {
   if (observer_ != nullptr) observer_->made();
 }
 
 Var Tape::Input(Tensor tensor, bool wants_grad) {
   auto value = std::make_shared<Value>();
   value->tensor = std::move(tensor);
+  if (recorder_ != nullptr) recorder_->AddInput(*value);
   return Var(std::move(value), recording_ && wants_grad ? std::make_shared<GradSlot>() : nullptr);
 }
 
 // A view shares the fate of its storage: it is rebuilt from its source, unless it is to stay, which
 // keeps the source too.
-TensorPolicy Tape::PolicyOf(const Tag& tag, const Tensor& result,
-                            const std::vector<internal::Value*>& reads) {
+TensorPolicy Tape::PolicyOf(const Tag& tag, const Tensor& result, internal::Value* source) const {
   if (!recording_ || !policy_ || tag.decision) return TensorPolicy::kKeep;
   const TensorPolicy wanted = policy_(tag.name, layer_);
-  for (internal::Value* source : reads) {
-    if (!source->tensor.defined() || !source->tensor.SharesStorageWith(result)) continue;
+  if (source != nullptr) {
     if (wanted == TensorPolicy::kKeep) source->Keep();
     return source->policy == TensorPolicy::kKeep ? TensorPolicy::kKeep : TensorPolicy::kRecompute;
   }
@@ -184,7 +202,9 @@ std::vector<Var> Tape::Compute(std::initializer_list<Tag> tags, MultiKernel kern
   if (poll_) poll_();
   kernel = WithRounding(tags, std::move(kernel));
   const internal::ReadScope reads;
+  if (recorder_ != nullptr) recorder_->BeginKernel();
   std::vector<Tensor> results = kernel();
+  if (recorder_ != nullptr) recorder_->EndKernel(reads.values());
   CHECK(results.size() == tags.size());
   std::vector<Var> vars;
   auto recipe = std::make_shared<Recipe>();
@@ -195,7 +215,12 @@ std::vector<Var> Tape::Compute(std::initializer_list<Tag> tags, MultiKernel kern
     if (observer_ != nullptr) {
       value->observed = observer_->result(tag.name, layer_, value->tensor);
     }
-    value->policy = PolicyOf(tag, value->tensor, reads.values());
+    Value* const source = SourceOf(value->tensor, reads.values());
+    value->policy = PolicyOf(tag, value->tensor, source);
+    if (recorder_ != nullptr) {
+      recorder_->AddResult(tag, layer_, *value, source);
+      value->recorder = recorder_;
+    }
     if (value->policy == TensorPolicy::kRecompute) value->recipe = recipe;
     if (value->policy == TensorPolicy::kOffload) value->queue = Offloads();
     recipe->outputs.push_back(value);
@@ -212,6 +237,7 @@ const std::shared_ptr<OffloadQueue>& Tape::Offloads() {
 }
 
 void Tape::EndForward() {
+  if (recorder_ != nullptr) recorder_->EndForward();
   if (offloads_ != nullptr) offloads_->EndForward();
 }
 
@@ -253,6 +279,10 @@ Var Tape::Reshape(const Var& x, const Shape& shape) {
     recipe->counter = std::make_shared<int64_t>(0);  // no kernel runs
     value->recipe = std::move(recipe);
   }
+  if (recorder_ != nullptr) {
+    recorder_->AddView(*value, *x.value_);
+    value->recorder = recorder_;
+  }
   Var y(std::move(value), nullptr);
   if (x.grad() != nullptr) {
     Record({&y}, [gx = x.grad(), from = x.shape()](Sink& sink) {
@@ -271,6 +301,14 @@ void Tape::ShowGradients(const Node& node) const {
   }
 }
 
+void Tape::Run(const Node& node, Sink& sink) {
+  if (recorder_ == nullptr) return node.backward(sink);
+  const internal::ReadScope reads;
+  recorder_->BeginNode();
+  node.backward(sink);
+  recorder_->EndNode(reads.values());
+}
+
 void Tape::RunBackward(const Var& loss, Tensor seed) {
   std::vector<Tensor> seeds;
   seeds.push_back(std::move(seed));
@@ -280,6 +318,7 @@ void Tape::RunBackward(const Var& loss, Tensor seed) {
 void Tape::RunBackward(std::vector<Var> outputs, std::vector<Tensor> seeds) {
   CHECK(recording_);
   CHECK(outputs.size() == seeds.size());
+  EndForward();
   Sink start(*this, {});
   for (size_t i = 0; i < outputs.size(); ++i) {
     start.Add(outputs[i].grad(), std::exchange(seeds[i], {}));
@@ -297,7 +336,7 @@ void Tape::RunBackward(std::vector<Var> outputs, std::vector<Tensor> seeds) {
     if (observer_ != nullptr) ShowGradients(node);
     if (unit_hook_ && node.unit != unit) unit_hook_(unit = node.unit, /*backward=*/true);
     Sink sink(*this, node.outputs);
-    node.backward(sink);
+    Run(node, sink);
     for (const GradRef& slot : node.outputs) slot->grad = Tensor();
   }
 }

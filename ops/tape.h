@@ -80,8 +80,9 @@ using GradRef = std::shared_ptr<GradSlot>;
 
 class OffloadQueue;
 namespace internal {
+class TapeRecorder;
 struct Value;
-}
+}  // namespace internal
 
 // A handle kept for the backward pass. Does not keep a tensor on the device that has left.
 class Saved {
@@ -238,6 +239,8 @@ class Tape {
   bool recording() const { return recording_; }
   // Whether a TapeObserver looks at every result as soon as it is made.
   bool observed() const { return observer_ != nullptr; }
+  // Whether a ScopedTapeRecording wants kernels as they run when made again (ops/tape_graph.h).
+  bool recorded() const { return recorder_ != nullptr; }
   // Kernels run during backward to make dropped results again.
   int64_t recomputed() const { return *recomputed_; }
 
@@ -250,13 +253,14 @@ class Tape {
     std::vector<int> observed;  // the observer's number of each output; empty without observer
   };
   void ShowGradients(const Node& node) const;
-  TensorPolicy PolicyOf(const Tag& tag, const Tensor& result,
-                        const std::vector<internal::Value*>& reads);
+  void Run(const Node& node, Sink& sink);
+  TensorPolicy PolicyOf(const Tag& tag, const Tensor& result, internal::Value* source) const;
   const std::shared_ptr<OffloadQueue>& Offloads();
   MultiKernel WithRounding(std::initializer_list<Tag> tags, MultiKernel kernel) const;
 
   bool recording_;
   const TapeObserver* observer_;
+  std::shared_ptr<internal::TapeRecorder> recorder_;  // null: nobody records
   int layer_ = -1;
   Numerics numerics_ = Numerics::kFast;
   DType rounding_ = DType::kF32;

@@ -10,6 +10,8 @@
 
 namespace choir::internal {
 
+class TapeRecorder;
+
 // The kernel that makes one or more values again. Gone once it has: what it read is then free.
 struct Recipe {
   Tape::MultiKernel kernel;
@@ -21,6 +23,8 @@ struct Value {
   Tensor tensor;
   int live = 0;       // Vars that refer to it
   int observed = -1;  // the observer's number
+  int recorded = -1;  // the recorder's
+  std::shared_ptr<TapeRecorder> recorder;
   TensorPolicy policy = TensorPolicy::kKeep;
   std::shared_ptr<OffloadQueue> queue;  // kOffload
   // Where the tensor is while it is not here.

@@ -65,10 +65,13 @@ struct ProductShape {
 struct AttentionRate {
   double efficiency = 0.5;  // of the operands' peak
   double n_half = 0;        // keys at which half of that is reached
+  double width_half = 0;    // width of a head at which half of that is reached: each score costs an
+                            // exponential, however wide the head
   void Visit(auto&& v) {
     v("efficiency", efficiency, "share of the operands' peak that long fused attention reaches",
       Above(0), AtMost(1));
     v("n_half", n_half, "keys at which it reaches half of that", AtLeast(0));
+    v("width_half", width_half, "width of a head at which it reaches half of that", AtLeast(0));
   }
 };
 

@@ -4,47 +4,44 @@
 #include <cmath>
 #include <limits>
 
+#include "base/check.h"
+
 namespace choir {
 
 std::vector<size_t> SolveKnapsack(const std::vector<std::vector<KnapsackItem>>& kinds,
-                                  int64_t capacity) {
-  constexpr double kNone = std::numeric_limits<double>::infinity();
-  std::vector<int64_t> least;
-  for (const auto& items : kinds) {
-    least.push_back(std::min_element(items.begin(), items.end(),
-                                     [](const KnapsackItem& a, const KnapsackItem& b) {
-                                       return a.weight < b.weight;
-                                     })
-                        ->weight);
-    capacity -= least.back();
-  }
-  if (capacity < 0) return {};
-  const double step = std::max(1.0, static_cast<double>(capacity) / kKnapsackSteps);
-  constexpr size_t kSizes = kKnapsackSteps + 1;
-  std::vector<double> cost(kSizes, 0), next(kSizes);  // at most this weight
+                                  int64_t capacity, int64_t reach) {
+  CHECK(capacity >= 0 && reach >= 0);
+  const double step =
+      std::max(1.0, static_cast<double>(capacity + 2 * reach) / (kKnapsackSteps - 2));
+  auto steps = [&](int64_t weight) { return std::llround(static_cast<double>(weight) / step); };
+  const int64_t zero = steps(reach);  // index of the sum 0
+  const int64_t sizes = zero + steps(capacity + reach) + 1;
+  std::vector<double> cost(static_cast<size_t>(sizes), std::numeric_limits<double>::infinity());
+  cost[static_cast<size_t>(zero)] = 0;
   std::vector<std::vector<uint16_t>> taken;
-  for (size_t k = 0; k < kinds.size(); ++k) {
-    std::fill(next.begin(), next.end(), kNone);
-    std::vector<uint16_t>& take = taken.emplace_back(kSizes, 0);
-    for (size_t i = 0; i < kinds[k].size(); ++i) {
-      const auto weight = static_cast<size_t>(
-          std::llround(static_cast<double>(kinds[k][i].weight - least[k]) / step));
-      for (size_t size = weight; size < kSizes; ++size) {
-        const double sum = cost[size - weight] + kinds[k][i].cost;
-        if (sum < next[size]) {
-          next[size] = sum;
-          take[size] = static_cast<uint16_t>(i);
-        }
+  for (const std::vector<KnapsackItem>& items : kinds) {
+    CHECK(items.front().weight == 0 && items.front().cost == 0);
+    std::vector<double> next = cost;
+    std::vector<uint16_t>& take = taken.emplace_back(static_cast<size_t>(sizes), uint16_t{0});
+    for (size_t i = 1; i < items.size(); ++i) {
+      const int64_t weight = steps(items[i].weight);
+      const int64_t last = std::min(sizes, sizes - weight);
+      for (int64_t from = std::max<int64_t>(0, -weight); from < last; ++from) {
+        const int64_t to = from + weight;
+        const double sum = cost[static_cast<size_t>(from)] + items[i].cost;
+        if (sum >= next[static_cast<size_t>(to)]) continue;
+        next[static_cast<size_t>(to)] = sum;
+        take[static_cast<size_t>(to)] = static_cast<uint16_t>(i);
       }
     }
-    std::swap(cost, next);
+    cost = std::move(next);
   }
+  const auto end = cost.begin() + zero + steps(capacity) + 1;
+  int64_t at = std::min_element(cost.begin(), end) - cost.begin();
   std::vector<size_t> choice(kinds.size());
-  size_t size = std::min(kSizes - 1, static_cast<size_t>(static_cast<double>(capacity) / step));
   for (size_t k = kinds.size(); k-- > 0;) {
-    choice[k] = taken[k][size];
-    size -= static_cast<size_t>(
-        std::llround(static_cast<double>(kinds[k][choice[k]].weight - least[k]) / step));
+    choice[k] = taken[k][static_cast<size_t>(at)];
+    at -= steps(kinds[k][choice[k]].weight);
   }
   return choice;
 }

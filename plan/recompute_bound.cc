@@ -8,6 +8,8 @@
 namespace choir {
 namespace {
 
+constexpr int kScaleBits = 40;  // all time is 2^40
+
 size_t At(int i) { return static_cast<size_t>(i); }
 
 // Backward nodes up to whose start a group must be there if it is held; at least the moment
@@ -20,7 +22,8 @@ int HeldUntil(const RecomputeGroup& group) { return std::max(group.first_read, 0
 // a kernel runs again.
 struct RecomputeRelaxation::Problem {
   const DecidedActions& decided;
-  std::vector<double> hold;  // seconds that holding a group costs at these prices
+  std::vector<double> before;  // sums of the prices of earlier moments
+  std::vector<double> hold;    // seconds that holding a group costs at these prices
   BinaryCosts costs;
   double constant = 0;
   double scale;
@@ -29,7 +32,10 @@ struct RecomputeRelaxation::Problem {
   std::optional<RecomputeAction> Decided(int c) const {
     return decided.empty() ? std::nullopt : decided[At(c)];
   }
-  int64_t Whole(double seconds) const { return static_cast<int64_t>(seconds * scale); }
+  // Rounded down, and at most 64 times all time: a bound stays one, and sums stay in range.
+  int64_t Whole(double seconds) const {
+    return static_cast<int64_t>(std::min(seconds * scale, std::ldexp(1.0, kScaleBits + 6)));
+  }
   int Needed(int g) const { return groups + g; }
   int Again(int k) const { return kernels + k; }
 };
@@ -49,24 +55,64 @@ RecomputeRelaxation::RecomputeRelaxation(const RecomputeModel& model) : model_(m
       floor_bytes_[At(j + 1)] += group.bytes;
   }
   for (const RecomputeModel::Kernel& kernel : model.kernels) seconds += kernel.seconds;
-  scale_ = std::ldexp(1.0, 44) / std::max(seconds, 1e-30);
+  scale_ = std::ldexp(1.0, kScaleBits) / std::max(seconds, 1e-30);
   unit_price_ = std::max(seconds, 1e-30) / std::max(bytes, 1.0);
   for (const RecomputeClass& c : model.classes) {
     auto is_read = [&](int g) { return model.groups[At(g)].first_read >= 0; };
     direct_.push_back(std::all_of(c.groups.begin(), c.groups.end(), is_read));
     some_direct_.push_back(std::any_of(c.groups.begin(), c.groups.end(), is_read));
   }
+  FindWaits();
 }
 
-std::vector<double> RecomputeRelaxation::HoldCosts(const MemoryPrices& prices) const {
-  std::vector<double> before(prices.size() + 1, 0);  // sums of prices of earlier moments
-  for (size_t i = 0; i < prices.size(); ++i) before[i + 1] = before[i] + prices[i];
+// Of each kernel with one result that may be dropped; no byte of the result stands for two groups.
+void RecomputeRelaxation::FindWaits() {
+  waits_.resize(model_.groups.size());
+  for (size_t k = 0; k < model_.kernels.size(); ++k) {
+    const RecomputeModel::Kernel& kernel = model_.kernels[k];
+    int result = -1, droppable = 0;
+    for (int o : kernel.outputs) {
+      if (model_.groups[At(o)].group_class < 0) continue;
+      result = o;
+      ++droppable;
+    }
+    if (droppable != 1 || model_.groups[At(result)].first_read < 1) continue;
+    int64_t left = model_.groups[At(result)].bytes;
+    for (int g : kernel.inputs) {
+      const RecomputeGroup& group = model_.groups[At(g)];
+      if (group.first_read >= 0 || waits_[At(g)].kernel >= 0) continue;
+      waits_[At(g)] = {static_cast<int>(k), model_.groups[At(result)].first_read,
+                       std::min(left, group.bytes)};
+      left -= waits_[At(g)].bytes;
+    }
+  }
+}
+
+std::vector<double> RecomputeRelaxation::HoldCosts(const std::vector<double>& before) const {
   std::vector<double> hold;
   for (const RecomputeGroup& group : model_.groups) {
     hold.push_back(static_cast<double>(group.bytes) *
                    ((group.copies - 1) * before.back() + before[At(HeldUntil(group)) + 1]));
   }
   return hold;
+}
+
+void RecomputeRelaxation::AddWaits(Problem& p) const {
+  for (size_t g = 0; g < waits_.size(); ++g) {
+    const Wait& wait = waits_[g];
+    if (wait.kernel < 0) continue;
+    const int c = model_.groups[g].group_class;
+    const std::optional<RecomputeAction> decided = c < 0 ? RecomputeAction::kKeep : p.Decided(c);
+    const bool stays = decided == RecomputeAction::kKeep;
+    if (decided ? !stays : model_.classes[At(c)].can_offload) continue;
+    const int64_t cost =
+        p.Whole(static_cast<double>(wait.bytes) * (p.before[At(wait.until) + 1] - p.before[1]));
+    if (stays) {
+      p.costs.IfOne(p.Again(wait.kernel), cost);
+    } else {
+      p.costs.IfOneAndZero(p.Again(wait.kernel), p.Again(model_.groups[g].kernel), cost);
+    }
+  }
 }
 
 void RecomputeRelaxation::AddClasses(Problem& p) const {
@@ -137,7 +183,10 @@ RelaxedChoice RecomputeRelaxation::Read(const Problem& p, const std::vector<bool
   int64_t others = 0;
   auto hold = [&](int g) {
     const RecomputeGroup& group = model_.groups[At(g)];
-    until[At(HeldUntil(group))] += group.bytes;
+    const Wait& wait = waits_[At(g)];
+    const int64_t waiting = wait.kernel >= 0 && values[At(p.Again(wait.kernel))] ? wait.bytes : 0;
+    until[At(wait.until)] += waiting;
+    until[At(HeldUntil(group))] += group.bytes - waiting;
     others += group.bytes * (group.copies - 1);
   };
   auto needed = [&](int g) {
@@ -187,8 +236,11 @@ RelaxedChoice RecomputeRelaxation::Solve(const MemoryPrices& prices, int64_t bud
   const auto classes = static_cast<int>(model_.classes.size());
   const auto groups = static_cast<int>(model_.groups.size());
   const auto kernels = static_cast<int>(model_.kernels.size());
+  std::vector<double> before(prices.size() + 1, 0);
+  for (size_t i = 0; i < prices.size(); ++i) before[i + 1] = before[i] + prices[i];
   Problem problem{.decided = decided,
-                  .hold = HoldCosts(prices),
+                  .before = before,
+                  .hold = HoldCosts(before),
                   .costs = BinaryCosts(classes + groups + kernels),
                   .scale = scale_,
                   .groups = classes,
@@ -198,6 +250,7 @@ RelaxedChoice RecomputeRelaxation::Solve(const MemoryPrices& prices, int64_t bud
   }
   AddClasses(problem);
   AddKernels(problem);
+  AddWaits(problem);
   std::vector<bool> values;
   const int64_t least = problem.costs.Minimise(values);
   RelaxedChoice choice = Read(problem, values);

@@ -46,7 +46,16 @@ class RecomputeRelaxation {
 
  private:
   struct Problem;
-  std::vector<double> HoldCosts(const MemoryPrices& prices) const;
+  // A group that no backward node reads is held until `kernel`, which reads it, runs again; if that
+  // is early, the kernel's result is alive instead until node `until` reads it. So in any case
+  // `bytes` are.
+  struct Wait {
+    int kernel = -1, until = 0;
+    int64_t bytes = 0;
+  };
+  void FindWaits();
+  void AddWaits(Problem& problem) const;
+  std::vector<double> HoldCosts(const std::vector<double>& before) const;
   void AddClasses(Problem& problem) const;
   void AddKernels(Problem& problem) const;
   RelaxedChoice Read(const Problem& problem, const std::vector<bool>& values) const;
@@ -55,6 +64,7 @@ class RecomputeRelaxation {
   std::vector<int64_t> floor_bytes_;  // by moment, whatever is chosen
   std::vector<bool> direct_;          // of a class: the backward pass reads all of its groups
   std::vector<bool> some_direct_;     // reads some
+  std::vector<Wait> waits_;           // by group; kernel -1: none
   double scale_;                      // whole numbers of cuts, per second
   double unit_price_;
 };

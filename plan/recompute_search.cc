@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <tuple>
 
 #include "plan/knapsack.h"
 
@@ -10,7 +12,11 @@ namespace {
 
 constexpr int kPrices = 48;       // at most, to find choices with
 constexpr int kBoundRounds = 60;  // of the subgradient method
-constexpr int kImproveRounds = 6;
+constexpr int kImproveRounds = 10;
+// Bytes that moves may exchange, in those of the largest: far is coarse, near is fine.
+constexpr int64_t kFarReach = 40, kNearReach = 10;
+constexpr int kLeastRounds = 6;
+constexpr size_t kPairClasses = 40;    // layers with more are changed in one place at a time
 constexpr double kCloseEnough = 1e-3;  // to the bound: the search stops
 
 bool Cheaper(const RecomputeCost& a, const RecomputeCost& b) {
@@ -34,8 +40,27 @@ RecomputeSearch::RecomputeSearch(const RecomputeModel& model) : model_(model), r
   }
   for (auto& [layer, classes] : by_layer) layers_.push_back(std::move(classes));
   patterns_.resize(layers_.size());
+  FindKinds();
   See(ClassActions(model.classes.size(), RecomputeAction::kKeep));
   FindChoices();
+}
+
+void RecomputeSearch::FindKinds() {
+  using Look = std::tuple<std::string, size_t, int64_t, int, double, double>;
+  std::map<std::vector<Look>, int> known;
+  for (const std::vector<int>& classes : layers_) {
+    std::vector<Look> looks;
+    for (int i : classes) {
+      const RecomputeClass& c = model_.classes[static_cast<size_t>(i)];
+      for (int g : c.groups) {
+        const RecomputeGroup& group = model_.groups[static_cast<size_t>(g)];
+        looks.emplace_back(c.names.front().first, c.groups.size(), group.bytes, group.copies,
+                           group.offload_seconds,
+                           model_.kernels[static_cast<size_t>(group.kernel)].seconds);
+      }
+    }
+    kinds_.push_back(known.emplace(std::move(looks), static_cast<int>(known.size())).first->second);
+  }
 }
 
 void RecomputeSearch::AddPatterns(const ClassActions& actions) {
@@ -48,11 +73,11 @@ void RecomputeSearch::AddPatterns(const ClassActions& actions) {
   }
 }
 
-void RecomputeSearch::See(ClassActions actions) {
+void RecomputeSearch::See(ClassActions actions, bool patterns) {
   for (const FoundChoice& old : seen_) {
     if (old.actions == actions) return;
   }
-  AddPatterns(actions);
+  if (patterns) AddPatterns(actions);
   const RecomputeCost cost = Evaluate(model_, actions);
   seen_.push_back({std::move(actions), cost});
 }
@@ -115,17 +140,28 @@ void RecomputeSearch::Mix(const FoundChoice& fits, const FoundChoice& fast, int6
   }
 }
 
+// Seen in this layer, and what one or two changes make of what it has now; that is the first.
 std::vector<RecomputeSearch::Pattern> RecomputeSearch::Candidates(const ClassActions& actions,
-                                                                  size_t layer) const {
+                                                                  size_t layer, bool pairs) const {
   Pattern now;
   for (int c : layers_[layer]) now.push_back(actions[static_cast<size_t>(c)]);
   std::vector<Pattern> candidates = patterns_[layer];
-  for (size_t i = 0; i < now.size(); ++i) {
-    const bool offload = model_.classes[static_cast<size_t>(layers_[layer][i])].can_offload;
-    for (int action = 0; action < (offload ? 3 : 2); ++action) {
-      Pattern flipped = now;
-      flipped[i] = static_cast<RecomputeAction>(action);
-      candidates.push_back(std::move(flipped));
+  auto change = [&](const Pattern& from, size_t begin) {
+    for (size_t i = begin; i < from.size(); ++i) {
+      const bool offload = model_.classes[static_cast<size_t>(layers_[layer][i])].can_offload;
+      for (int action = 0; action < (offload ? 3 : 2); ++action) {
+        Pattern changed = from;
+        changed[i] = static_cast<RecomputeAction>(action);
+        if (changed != from) candidates.push_back(std::move(changed));
+      }
+    }
+  };
+  change(now, 0);
+  if (pairs && now.size() <= kPairClasses) {
+    for (size_t n = candidates.size(), i = patterns_[layer].size(); i < n; ++i) {
+      const Pattern once = candidates[i];
+      const auto differs = std::mismatch(once.begin(), once.end(), now.begin()).first;
+      change(once, static_cast<size_t>(differs - once.begin()) + 1);
     }
   }
   std::sort(candidates.begin(), candidates.end());
@@ -135,45 +171,64 @@ std::vector<RecomputeSearch::Pattern> RecomputeSearch::Candidates(const ClassAct
   return candidates;
 }
 
-// Of every layer those that no other beats in both; the first changes nothing.
+// Those that no other beats in both; the first changes nothing.
+std::vector<RecomputeSearch::Move> RecomputeSearch::MovesOf(const FoundChoice& from,
+                                                            size_t layer) const {
+  std::vector<Move> moves;
+  for (Pattern& pattern : Candidates(from.actions, layer, /*pairs=*/true)) {
+    const RecomputeCost cost = Evaluate(model_, WithLayer(from.actions, layer, pattern));
+    moves.push_back({std::move(pattern), cost.peak_bytes - from.cost.peak_bytes,
+                     cost.seconds - from.cost.seconds});
+  }
+  std::stable_sort(moves.begin() + 1, moves.end(), [](const Move& a, const Move& b) {
+    return std::pair(a.bytes, a.seconds) < std::pair(b.bytes, b.seconds);
+  });
+  std::vector<Move> good{moves[0]};
+  double fastest = INFINITY;
+  for (size_t i = 1; i < moves.size(); ++i) {
+    if (moves[i].seconds >= fastest) continue;
+    fastest = moves[i].seconds;
+    if (moves[i].bytes < 0 || moves[i].seconds < 0) good.push_back(std::move(moves[i]));
+  }
+  return good;
+}
+
+// Layers that look like one before, have the same pattern and the same neighbours, are taken to
+// have its moves: what is made of them is looked at as a whole.
 std::vector<std::vector<RecomputeSearch::Move>> RecomputeSearch::Moves(
     const FoundChoice& from) const {
+  using Here = std::vector<std::pair<int, Pattern>>;
+  std::map<Here, size_t> first;
   std::vector<std::vector<Move>> all;
   for (size_t l = 0; l < layers_.size(); ++l) {
-    std::vector<Move> moves;
-    for (Pattern& pattern : Candidates(from.actions, l)) {
-      const RecomputeCost cost = Evaluate(model_, WithLayer(from.actions, l, pattern));
-      moves.push_back({std::move(pattern), cost.peak_bytes - from.cost.peak_bytes,
-                       cost.seconds - from.cost.seconds});
+    const size_t before = std::min<size_t>(l, 2);
+    Here here{{static_cast<int>(before), {}}};
+    for (size_t i = l - before; i < std::min(l + 3, layers_.size()); ++i) {
+      Pattern& pattern = here.emplace_back(kinds_[i], Pattern()).second;
+      for (int c : layers_[i]) pattern.push_back(from.actions[static_cast<size_t>(c)]);
     }
-    std::stable_sort(moves.begin() + 1, moves.end(), [](const Move& a, const Move& b) {
-      return std::pair(a.bytes, a.seconds) < std::pair(b.bytes, b.seconds);
-    });
-    std::vector<Move> good{moves[0]};
-    double fastest = INFINITY;
-    for (size_t i = 1; i < moves.size(); ++i) {
-      if (moves[i].seconds >= fastest) continue;
-      fastest = moves[i].seconds;
-      if (moves[i].bytes < 0 || moves[i].seconds < 0) good.push_back(std::move(moves[i]));
-    }
-    all.push_back(std::move(good));
+    const auto [at, added] = first.emplace(std::move(here), l);
+    all.push_back(added ? MovesOf(from, l) : all[at->second]);
   }
   return all;
 }
 
-bool RecomputeSearch::Improve(FoundChoice& choice, int64_t budget) const {
+bool RecomputeSearch::Improve(FoundChoice& choice, int64_t budget, int64_t reach) const {
   const std::vector<std::vector<Move>> moves = Moves(choice);
   std::vector<std::vector<KnapsackItem>> kinds;
+  int64_t largest = 1;
   for (const auto& of_layer : moves) {
     auto& items = kinds.emplace_back();
-    for (const Move& move : of_layer) items.push_back({move.bytes, move.seconds});
+    for (const Move& move : of_layer) {
+      items.push_back({move.bytes, move.seconds});
+      largest = std::max(largest, std::abs(move.bytes));
+    }
   }
   bool better = false;
   const FoundChoice from = choice;
   int64_t room = budget - from.cost.peak_bytes;
-  for (int attempt = 0; attempt < 6; ++attempt) {  // moves together may need more than apart
-    const std::vector<size_t> take = SolveKnapsack(kinds, room);
-    if (take.empty()) break;
+  for (int attempt = 0; attempt < 6 && room >= 0; ++attempt) {
+    const std::vector<size_t> take = SolveKnapsack(kinds, room, reach * largest);
     ClassActions actions = from.actions;
     for (size_t l = 0; l < take.size(); ++l) {
       actions = WithLayer(actions, l, moves[l][take[l]].pattern);
@@ -186,7 +241,7 @@ bool RecomputeSearch::Improve(FoundChoice& choice, int64_t budget) const {
       }
       break;
     }
-    room -= std::max<int64_t>(1, cost.peak_bytes - budget);
+    room -= std::max<int64_t>(1, cost.peak_bytes - budget);  // together they need more than apart
   }
   return better;
 }
@@ -210,7 +265,7 @@ void RecomputeSearch::TightenBound(int64_t budget, double target, int rounds,
       if (excess > 0 || prices[m] > 0) over[m] = excess;
       square += over[m] * over[m];
     }
-    See(std::move(choice.actions));
+    See(std::move(choice.actions), /*patterns=*/false);
     if (square == 0 || target <= choice.seconds) break;
     const double step = step_scale * (target - choice.seconds) / square;
     for (size_t m = 0; m < prices.size(); ++m)
@@ -262,7 +317,7 @@ std::optional<FoundChoice> RecomputeSearch::Best(int64_t budget, RecomputeBound&
   }
   for (int round = 0; round < kImproveRounds; ++round) {
     if (choice.cost.seconds <= bound.seconds * (1 + kCloseEnough)) break;
-    if (!Improve(choice, budget)) break;
+    if (!Improve(choice, budget, kFarReach) && !Improve(choice, budget, kNearReach)) break;
   }
   See(choice.actions);
   const auto peak = static_cast<size_t>(choice.cost.peak_node + 1);
@@ -278,10 +333,11 @@ const FoundChoice& RecomputeSearch::Least() {
            std::pair(b.cost.peak_bytes, b.cost.seconds);
   };
   FoundChoice best = *std::min_element(seen_.begin(), seen_.end(), smaller);
-  for (bool better = true; better;) {
+  bool better = true;
+  for (int round = 0; better && round < kLeastRounds; ++round) {
     better = false;
     for (size_t l = 0; l < layers_.size(); ++l) {
-      for (const Pattern& pattern : Candidates(best.actions, l)) {
+      for (const Pattern& pattern : Candidates(best.actions, l, /*pairs=*/false)) {
         FoundChoice next{WithLayer(best.actions, l, pattern), {}};
         next.cost = Evaluate(model_, next.actions);
         if (!smaller(next, best)) continue;

@@ -43,21 +43,24 @@ class RecomputeSearch {
     double seconds = 0;
   };
 
-  void See(ClassActions actions);
+  void See(ClassActions actions, bool patterns = true);
   const FoundChoice* Seen(int64_t budget) const;  // the cheapest; null: none
   void AddPatterns(const ClassActions& actions);
+  void FindKinds();
   void FindChoices();
   void Mix(const FoundChoice& fits, const FoundChoice& fast, int64_t budget, FoundChoice& best);
   ClassActions WithLayer(const ClassActions& actions, size_t layer, const Pattern& pattern) const;
-  std::vector<Pattern> Candidates(const ClassActions& actions, size_t layer) const;
+  std::vector<Pattern> Candidates(const ClassActions& actions, size_t layer, bool pairs) const;
+  std::vector<Move> MovesOf(const FoundChoice& from, size_t layer) const;
   std::vector<std::vector<Move>> Moves(const FoundChoice& from) const;
-  bool Improve(FoundChoice& choice, int64_t budget) const;
+  bool Improve(FoundChoice& choice, int64_t budget, int64_t reach) const;
   void PriceMoment(int64_t budget, size_t moment, RecomputeBound& bound);
   void TightenBound(int64_t budget, double target, int rounds, RecomputeBound& bound);
 
   const RecomputeModel& model_;
   RecomputeRelaxation relaxation_;
-  std::vector<std::vector<int>> layers_;        // classes of each layer; of none: the first
+  std::vector<std::vector<int>> layers_;  // classes of each layer; of none: the first
+  std::vector<int> kinds_;                // of each layer: equal where its classes look the same
   std::vector<std::vector<Pattern>> patterns_;  // seen in each layer
   std::vector<FoundChoice> seen_;
   std::optional<FoundChoice> least_;

@@ -23,7 +23,9 @@ double ProductSeconds(const Work& work, const Hardware& hardware) {
 double AttentionSeconds(const Work& work, const Hardware& hardware) {
   const AttentionRate& attention = hardware.attention;
   const double n = static_cast<double>(std::max<int64_t>(work.n, 1));
-  const double share = attention.efficiency * n / (n + attention.n_half);
+  const double k = static_cast<double>(std::max<int64_t>(work.k, 1));
+  const double share =
+      attention.efficiency * n / (n + attention.n_half) * k / (k + attention.width_half);
   return work.flops / (RateOf(hardware, work.operands).flops * share);
 }
 

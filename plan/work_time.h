@@ -2,6 +2,7 @@
 // need (a roofline), both with the device's shares for this shape and size.
 //
 //   products  padded FLOPs / (peak x efficiency x shape factor x k / (k + k_half))
+//   attention FLOPs / (peak x efficiency x n / (n + n_half) x k / (k + width_half))
 //   bytes     (bytes + half_bytes) / (bandwidth x efficiency)
 //
 // Padded: rows and columns up to whole tiles. The shape factor charges a last round of tiles that

@@ -62,6 +62,8 @@ class Tensor {
   void CopyFrom(const Tensor& from) const;
 
   bool SharesStorageWith(const Tensor& other) const { return storage_ == other.storage_; }
+  // Expires with the last Tensor of this storage.
+  std::weak_ptr<const Storage> WeakStorage() const { return storage_; }
   // True when no other Tensor refers to this storage, so that it may be overwritten.
   bool Unique() const { return storage_.use_count() == 1; }
 

@@ -1,204 +1,185 @@
 // `choir plan`
-#include <algorithm>
+#include <filesystem>
 #include <iostream>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/status.h"
 #include "base/strings.h"
-#include "parallel/pipeline/schedule_chart.h"
 #include "train/commands.h"
 #include "train/config.h"
 #include "train/exit_code.h"
-#include "train/layout.h"
+#include "train/plan_advice.h"
+#include "train/plan_report.h"
+#include "train/run_plan.h"
+#include "train/schedule_plan.h"
 
 namespace choir {
 namespace {
 
-// As typed; what is absent comes from the config.
+constexpr const char* kDefaultHardware = "h100";
+constexpr size_t kWays = 3, kLayoutsPlanned = 24, kLayoutsShown = 10;
+
 struct PlanArguments {
   std::string config;
-  std::optional<int> world;
-  bool schedule = false;
-  std::optional<std::string> kind;
-  std::optional<int> stages, microbatches, chunks;
-  int columns = 100;
-  bool json = false;
+  std::optional<std::string> hardware;
+  std::string routing = "balanced";
+  std::optional<int> node_size;
+  std::vector<int> ranks;
+  bool show_schedule = false, search = false;
+  ScheduleArguments schedule;  // world and json are of all
 };
 
-// A schedule, run on paper with F = I = W = 1, and the layers of its stages.
-struct SchedulePlan {
-  ScheduleSpec spec;
-  std::vector<StageLayers> layers;
-  ActionLists lists;
-  ScheduleRun run;
-  std::optional<double> bubble;  // by the formula, in units of time
-};
-
-// The config with the arguments that change its pipeline.
-absl::StatusOr<RunConfig> WithArguments(const PlanArguments& arguments, RunConfig config) {
-  ParallelConfig& p = config.parallel;
-  if (p.auto_layout) {
-    return absl::InvalidArgumentError(
-        "choir plan --schedule: parallel.auto_layout chooses when the job starts; set the degrees");
-  }
-  if (arguments.stages) {
-    p.pipeline = *arguments.stages;
-    p.layers_per_stage.clear();
-  }
-  if (arguments.kind) {
-    ASSIGN_OR_RETURN(p.schedule, ParsePipelineKind(*arguments.kind));
-    const bool several =
-        p.schedule == PipelineKind::kInterleaved || p.schedule == PipelineKind::kDualPipeV;
-    p.virtual_stages = several ? std::max(2, p.virtual_stages) : 1;
-  }
-  if (arguments.chunks) p.virtual_stages = *arguments.chunks;
-  if (arguments.microbatches) {
-    config.train.microbatch_sequences = 1;
-    config.train.batch_ramp = BatchRampConfig();
-    config.data.batch_sequences = int64_t{*arguments.microbatches} * p.data.value_or(1);
-  }
-  if (p.pipeline == 1) {
-    return absl::InvalidArgumentError(
-        "choir plan --schedule: parallel.pipeline is 1; set it, or give --stages");
-  }
-  return config;
+// A file, or the name of one in the folder hardware/ beside the config. None where none was asked
+// for and the usual one is not there.
+absl::StatusOr<std::optional<Hardware>> FindHardware(const PlanArguments& arguments) {
+  const std::string name = arguments.hardware.value_or(kDefaultHardware);
+  const auto folder = std::filesystem::path(arguments.config).parent_path() / "hardware";
+  const std::string beside = (folder / (name + ".yaml")).string();
+  if (std::filesystem::exists(beside)) return LoadHardware(beside);
+  if (!arguments.hardware) return std::optional<Hardware>();
+  if (std::filesystem::exists(name)) return LoadHardware(name);
+  return absl::NotFoundError(StrCat("--hardware: there is neither a file ", name, " nor ", beside));
 }
 
-absl::StatusOr<RunLayout> LayoutOf(const PlanArguments& arguments, const RunConfig& given) {
-  ASSIGN_OR_RETURN(const RunConfig config, WithArguments(arguments, given));
-  const ParallelConfig& p = config.parallel;
-  const int64_t others = int64_t{p.pipeline} * p.context * p.tensor;
-  const int64_t world = arguments.world.value_or(static_cast<int>(
-      std::min<int64_t>(others * p.data.value_or(1), std::numeric_limits<int>::max())));
-  ASSIGN_OR_RETURN(RunLayout layout, PlanLayout(config, static_cast<int>(world)));
-  constexpr int64_t kMost = 1 << 20;
-  const int64_t passes = int64_t{layout.schedule.stages()} * layout.schedule.microbatches;
-  if (passes > kMost) {
-    return absl::InvalidArgumentError(
-        choir::StrCat("choir plan --schedule: ", layout.schedule.stages(), " stages with ",
-                      layout.schedule.microbatches, " microbatches are ", passes,
-                      " cells; at most ", kMost, " are drawn"));
-  }
-  return layout;
+absl::StatusOr<PlanRequest> RequestOf(const PlanArguments& arguments) {
+  PlanRequest request;
+  ASSIGN_OR_RETURN(request.hardware, FindHardware(arguments));
+  request.world = arguments.schedule.world.value_or(0);
+  request.node_size = arguments.node_size.value_or(0);
+  request.ranks = arguments.ranks;
+  if (arguments.routing == "worst") request.routing = PlannedRouting::kWorst;
+  return request;
 }
 
-SchedulePlan PlanSchedule(const RunLayout& layout) {
-  SchedulePlan plan;
-  plan.spec = layout.schedule;
-  plan.layers = layout.stages;
-  const StageCosts costs;
-  plan.lists = AllActions(plan.spec);
-  plan.run = RunSchedule(plan.spec, plan.lists, costs);
-  CHECK(!plan.run.deadlock()) << plan.run.DescribeBlocked();
-  plan.bubble = ScheduleBubble(plan.spec, costs);
-  return plan;
-}
-
-std::string Percent(double part, double whole) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f %%", 100 * part / whole);
+std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += StrCat(text.empty() ? "" : " ", word);
   return text;
 }
 
-std::string Text(const SchedulePlan& plan, int columns) {
-  const ScheduleSpec& spec = plan.spec;
-  std::string text = choir::StrCat(Name(spec.kind), ": stages per rank ", spec.chunks, ", ranks ",
-                                   spec.ranks, ", microbatches ", spec.microbatches, "\n\n");
-  text += ScheduleChart(spec, plan.lists, plan.run, columns);
-  text += "\nF forward, B backward, I input gradients, W weight gradients of a microbatch\n";
-  if (spec.chunks > 1) text += "a, b, ... the stages of a rank\n";
-  text += "Times F = I = W = 1, B = 2, sends none; activations held are of a stage each\n\n";
-  text += choir::StrCat("step      ", plan.run.makespan, "\n");
-  const double makespan = plan.run.makespan;
-  for (int r = 0; r < spec.ranks; ++r) {
-    const ScheduleRun::Rank& rank = plan.run.ranks[static_cast<size_t>(r)];
-    text += choir::StrCat("rank ", r, "    idle ", rank.idle, " (", Percent(rank.idle, makespan),
-                          "), activations held ", rank.peak_in_flight, ", layers");
-    for (int stage : StagesOf(spec, r)) {
-      const StageLayers& layers = plan.layers[static_cast<size_t>(stage)];
-      text += choir::StrCat(" [", layers.begin, ", ", layers.end, ")");
-    }
-    text += "\n";
-  }
-  if (plan.bubble) {
-    text += choir::StrCat("formula   idle ", *plan.bubble, " (", Percent(*plan.bubble, makespan),
-                          ")\n");
+std::string AdviceText(const std::vector<Advice>& advice, const Hardware& hardware) {
+  std::string text;
+  for (const Advice& a : advice) {
+    char line[160];
+    const auto total = static_cast<double>(a.plan.Fullest().trace.peaks.total);
+    std::snprintf(line, sizeof(line), "  %10.4g s  %5.1f %%  %12s  %s  ", a.plan.time->seconds,
+                  100 * a.plan.time->mfu, ByteText(total).c_str(),
+                  Fits(a.plan, hardware) ? "fits        " : "does not fit");
+    text += line + Joined(a.overrides) + "\n";
   }
   return text;
 }
 
-nlohmann::json Json(const SchedulePlan& plan) {
-  const ScheduleSpec& spec = plan.spec;
-  nlohmann::json json = {{"kind", Name(spec.kind)},        {"ranks", spec.ranks},
-                         {"stages_per_rank", spec.chunks}, {"microbatches", spec.microbatches},
-                         {"makespan", plan.run.makespan},  {"bubble_formula", nullptr}};
-  if (plan.bubble) json["bubble_formula"] = *plan.bubble;
-  for (const StageLayers& layers : plan.layers) {
-    json["stages"].push_back({{"layer_begin", layers.begin}, {"layer_end", layers.end}});
-  }
-  for (int stage = 0; stage < spec.stages(); ++stage) {
-    json["stages"][static_cast<size_t>(stage)]["rank"] = StageOwner(spec, stage);
-  }
-  for (size_t r = 0; r < plan.lists.size(); ++r) {
-    const ScheduleRun::Rank& rank = plan.run.ranks[r];
-    nlohmann::json actions = nlohmann::json::array();
-    for (size_t i = 0; i < plan.lists[r].size(); ++i) {
-      const Action& a = plan.lists[r][i];
-      actions.push_back({{"kind", std::string(1, "FBIW"[static_cast<size_t>(a.kind)])},
-                         {"stage", a.stage},
-                         {"microbatch", a.microbatch},
-                         {"begin", rank.spans[i].begin},
-                         {"end", rank.spans[i].end}});
-    }
-    json["per_rank"].push_back({{"busy", rank.busy},
-                                {"idle", rank.idle},
-                                {"activations_in_flight", rank.peak_in_flight},
-                                {"actions", std::move(actions)}});
+nlohmann::json AdviceJson(const std::vector<Advice>& advice, const Hardware& hardware) {
+  nlohmann::json json = nlohmann::json::array();
+  for (const Advice& a : advice) {
+    json.push_back({{"overrides", a.overrides},
+                    {"step_seconds", a.plan.time->seconds},
+                    {"mfu", a.plan.time->mfu},
+                    {"bytes", a.plan.Fullest().trace.peaks.total},
+                    {"fits", Fits(a.plan, hardware)}});
   }
   return json;
+}
+
+constexpr const char* kAdviceHead = "        step    MFU  fullest rank                change\n";
+
+absl::Status ShowPlan(const PlanArguments& arguments, const RunConfig& config) {
+  ASSIGN_OR_RETURN(const PlanRequest request, RequestOf(arguments));
+  ASSIGN_OR_RETURN(const RunPlan plan, PlanRun(config, request));
+  std::vector<Advice> ways;
+  const bool advise = request.hardware && request.ranks.empty() && !Fits(plan, *request.hardware);
+  if (advise) ways = WaysToFit(config, request, kWays);
+  if (arguments.schedule.json) {
+    nlohmann::json json = PlanJson(plan, request.hardware);
+    if (advise) json["ways_to_fit"] = AdviceJson(ways, *request.hardware);
+    std::cout << json.dump(2) << "\n";
+    return absl::OkStatus();
+  }
+  std::cout << PlanText(plan, request.hardware);
+  if (!request.hardware) {
+    std::cout << "\nno hardware was given (--hardware FILE): no time, and nothing is said to fit\n";
+  }
+  if (advise) {
+    std::cout << "\nIt does not fit. "
+              << (ways.empty() ? "No change that was tried makes it fit: use more ranks.\n"
+                               : "What makes it fit, cheapest first:\n")
+              << (ways.empty() ? "" : kAdviceHead) << AdviceText(ways, *request.hardware);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShowSearch(const PlanArguments& arguments, const RunConfig& config) {
+  ASSIGN_OR_RETURN(const PlanRequest request, RequestOf(arguments));
+  if (!request.hardware || request.world == 0) {
+    return absl::InvalidArgumentError(
+        "choir plan --search: needs --world, the ranks to lay out, and --hardware to judge by");
+  }
+  ASSIGN_OR_RETURN(const auto layouts,
+                   SearchLayouts(config, request, kLayoutsPlanned, kLayoutsShown));
+  if (arguments.schedule.json) {
+    std::cout << AdviceJson(layouts, *request.hardware).dump(2) << "\n";
+  } else {
+    std::cout << "layouts of " << request.world << " ranks on " << request.hardware->name
+              << ", of those that were planned the best " << layouts.size() << "\n"
+              << kAdviceHead << AdviceText(layouts, *request.hardware);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Plan(const PlanArguments& arguments, const std::vector<Override>& overrides) {
   // What runs elsewhere can be planned here: its files may be missing.
   ASSIGN_OR_RETURN(const auto config,
                    LoadConfigWith<RunConfig>(arguments.config, overrides, {.check_paths = false}));
-  if (!arguments.schedule) {
-    return absl::InvalidArgumentError(
-        "choir plan: the memory plan is not available yet; --schedule shows a pipeline schedule");
-  }
-  ASSIGN_OR_RETURN(const RunLayout layout, LayoutOf(arguments, config));
-  const SchedulePlan plan = PlanSchedule(layout);
-  std::cout << (arguments.json ? Json(plan).dump(2) + "\n" : Text(plan, arguments.columns));
+  if (arguments.search) return ShowSearch(arguments, config);
+  if (!arguments.show_schedule) return ShowPlan(arguments, config);
+  ASSIGN_OR_RETURN(const std::string text, ShowSchedule(arguments.schedule, config));
+  std::cout << text;
   return absl::OkStatus();
 }
 
 }  // namespace
 
 void AddPlanCommand(Program& program) {
-  CLI::App* plan = program.app.add_subcommand("plan", "What a run will do, before it runs");
+  CLI::App* plan = program.app.add_subcommand(
+      "plan", "Memory, traffic and time of a run, before it runs (docs/planning.md)");
   auto arguments = std::make_shared<PlanArguments>();
+  ScheduleArguments& s = arguments->schedule;
   plan->add_option("config", arguments->config, "config of a run")->required();
+  plan->add_option("--world", s.world, "ranks of the job (default: those of the config's degrees)")
+      ->check(CLI::Range(1, ParallelConfig::kMaxDegree));
+  plan->add_flag("--json", s.json, "for programs: bytes, seconds, FLOP");
+  plan->add_option("--hardware", arguments->hardware,
+                   "what it runs on: a file of `choir doctor --measure`, or a name in hardware/ "
+                   "beside the config (default: h100, if it is there)");
+  plan->add_option("--node-size", arguments->node_size,
+                   "ranks of a node (default: parallel.node_size, else the hardware's)")
+      ->check(CLI::Range(1, ParallelConfig::kMaxDegree));
+  plan->add_option("--routing", arguments->routing,
+                   "tokens of experts: balanced, or worst: all choose those of the planned rank")
+      ->check(CLI::IsMember({"balanced", "worst"}));
+  plan->add_option("--ranks", arguments->ranks,
+                   "ranks to run (default: the fuller of the first and the last of each stage)")
+      ->delimiter(',');
+  CLI::Option* search =
+      plan->add_flag("--search", arguments->search, "rank layouts for --world instead");
   CLI::Option* schedule =
-      plan->add_flag("--schedule", arguments->schedule, "chart of a pipeline schedule");
+      plan->add_flag("--schedule", arguments->show_schedule, "show a pipeline schedule instead");
+  schedule->excludes(search);
   auto add = [&](const char* name, auto& value, const char* help) {
     return plan->add_option(name, value, help)->needs(schedule);
   };
-  add("--world", arguments->world, "ranks of the job (default: those of the config's degrees)")
-      ->check(CLI::Range(1, 1 << 30));
-  add("--kind", arguments->kind,
+  add("--kind", s.kind,
       "gpipe, 1f1b, interleaved, zero_bubble or dualpipev (default: parallel.schedule)");
-  add("--stages", arguments->stages, "ranks of the pipeline (default: parallel.pipeline)")
+  add("--stages", s.stages, "ranks of the pipeline (default: parallel.pipeline)")
       ->check(CLI::Range(1, ParallelConfig::kMaxDegree));
-  add("--microbatches", arguments->microbatches,
-      "of a data rank in a step (default: those of the config)")
+  add("--microbatches", s.microbatches, "of a data rank in a step (default: those of the config)")
       ->check(CLI::Range(1, 1 << 20));
-  add("--virtual", arguments->chunks, "stages of a rank (default: parallel.virtual_stages)")
+  add("--virtual", s.chunks, "stages of a rank (default: parallel.virtual_stages)")
       ->check(CLI::Range(1, ParallelConfig::kMaxDegree));
-  add("--width", arguments->columns, "columns of the chart (default 100)")
-      ->check(CLI::Range(20, 1000000));
-  plan->add_flag("--json", arguments->json, "for programs")->needs(schedule);
+  add("--width", s.columns, "columns of the chart (default 100)")->check(CLI::Range(20, 1000000));
   plan->callback([&program, arguments] {
     program.takes_overrides = true;
     program.run = [&program, arguments] {

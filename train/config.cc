@@ -8,16 +8,6 @@
 #include "train/recompute_rules.h"
 
 namespace choir {
-namespace {
-
-bool ScalesRows(const RecomputeRules& parsed) {
-  return std::any_of(parsed.rules.begin(), parsed.rules.end(), [](const RecomputeRule& rule) {
-    return rule.action == TensorPolicy::kE4M3 || rule.action == TensorPolicy::kE5M2;
-  });
-}
-
-}  // namespace
-
 void RunConfig::Check(ConfigErrors& errors) const {
   if (train.microbatch_sequences && *train.microbatch_sequences > data.batch_sequences) {
     errors.Conflict({"train.microbatch_sequences", "data.batch_sequences"},
@@ -35,11 +25,13 @@ void RunConfig::Check(ConfigErrors& errors) const {
                            " (above 0.99 the root of the second moment wanders by more than 18 %); "
                            "use bf16; precision.force: true allows it"));
   }
-  if (numerics == Numerics::kInvariant && ScalesRows(ParseRecompute(train.recompute))) {
-    errors.Conflict(
-        {"train.recompute", "numerics"},
-        "keeps results in 8 bits with a factor for each row of a rank's part, which the "
-        "layout cuts, so invariant numerics refuse it; use bf16, or numerics: fast");
+  const std::string rule = RuleOfOneLayout(ParseRecompute(train.recompute).rules);
+  if (numerics == Numerics::kInvariant && !rule.empty()) {
+    errors.Conflict({"train.recompute", "numerics"},
+                    StrCat("rounds by '", rule,
+                           "' what backward reads on some layouts only, which "
+                           "invariant numerics refuse; there bf16 is for ",
+                           RoundedAlike(), ", 8 bits for none"));
   }
   if (train.steps > 0 && optim.schedule.warmup_steps > train.steps) {
     errors.Conflict({"optim.schedule.warmup_steps", "train.steps"},

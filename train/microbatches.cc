@@ -117,7 +117,23 @@ Shape Microbatches::HandoverShape(int microbatch) const {
   return {NumLocalTokens(model_.place(), grid), model_.config().hidden};
 }
 
+// Tells listeners of a pass while it lives.
+class Microbatches::PassScope {
+ public:
+  PassScope(const Microbatches& of, ActionKind kind, int stage, int microbatch) : of_(of) {
+    if (of.on_pass) of.on_pass(kind, stage, microbatch);
+  }
+  ~PassScope() {
+    if (of_.after_pass) of_.after_pass();
+  }
+  PassScope(const PassScope&) = delete;
+
+ private:
+  const Microbatches& of_;
+};
+
 Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
+  const PassScope scope(*this, ActionKind::kForward, stage, microbatch);
   Pass& pass = passes_[{stage, microbatch}];
   pass.input = Input(microbatch);
   pass.tape = std::make_unique<Tape>();
@@ -134,6 +150,8 @@ Tensor Microbatches::Forward(int stage, int microbatch, Tensor input) {
 }
 
 Tensor Microbatches::Backward(int stage, int microbatch, Tensor output_grad, bool defer_weights) {
+  const PassScope scope(*this, defer_weights ? ActionKind::kBackwardInput : ActionKind::kBackward,
+                        stage, microbatch);
   Pass& pass = passes_.at({stage, microbatch});
   std::vector<Var> starts;
   std::vector<Tensor> seeds;
@@ -165,6 +183,7 @@ void Microbatches::Poll() {
 }
 
 void Microbatches::WeightGrad(int stage, int microbatch) {
+  const PassScope scope(*this, ActionKind::kBackwardWeight, stage, microbatch);
   Pass& pass = passes_.at({stage, microbatch});
   for (auto& accumulate : pass.weights) {
     Poll();

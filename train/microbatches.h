@@ -66,6 +66,9 @@ class Microbatches : public StageWork {
 
   // Shape of the tensor between stages, for `microbatch` of this rank.
   Shape HandoverShape(int microbatch) const;
+  // Told of each pass before it begins, and after it. May be empty.
+  std::function<void(ActionKind kind, int stage, int microbatch)> on_pass;
+  std::function<void()> after_pass;
   // Called with each tape before its first op. May be empty.
   std::function<void(Tape& tape, int stage)> on_tape;
   // Called when the weight gradients of a stage and microbatch have been added.
@@ -80,6 +83,7 @@ class Microbatches : public StageWork {
   std::function<void()> poll;
 
  private:
+  class PassScope;
   struct Pass {
     ModelInput input;
     std::unique_ptr<Tape> tape;

@@ -22,8 +22,10 @@ constexpr std::string_view kSyntax =
     "; an entry is none, selective, full, budget=SIZE, or TAG[@LAYERS][=ACTION]";
 
 // What is cheap to make again for the bytes it has; chosen by measurement (docs/recompute.md).
-constexpr const char* kSelective[] = {"norm",       "swiglu",  "moe.swiglu",
-                                      "qkv.rotary", "permute", "residual.mid"};
+constexpr const char* kSelective[] = {"norm", "swiglu", "moe.swiglu", "permute", "moe.down"};
+
+constexpr std::string_view kRoundedAlike[] = {"attention.qkv", "ffn.gate_up", "swiglu",
+                                              "moe.gate_up", "moe.swiglu"};
 
 // An entry, taken apart from the left.
 class EntryParser {
@@ -168,6 +170,24 @@ std::string_view ActionName(TensorPolicy action) {
     if (value == action) return name;
   }
   return kActions[0].first;
+}
+
+std::string RoundedAlike() {
+  std::string all;
+  for (const std::string_view tag : kRoundedAlike) all += StrCat(all.empty() ? "" : ", ", tag);
+  return all;
+}
+
+std::string RuleOfOneLayout(const std::vector<RecomputeRule>& rules) {
+  for (const RecomputeRule& rule : rules) {
+    if (rule.action < TensorPolicy::kBF16) continue;
+    const bool alike = std::find(std::begin(kRoundedAlike), std::end(kRoundedAlike), rule.tag) !=
+                       std::end(kRoundedAlike);
+    if (rule.action != TensorPolicy::kBF16 || !alike) {
+      return StrCat(rule.tag, "=", ActionName(rule.action));
+    }
+  }
+  return {};
 }
 
 RecomputePolicy MakeRecomputePolicy(std::vector<RecomputeRule> rules) {

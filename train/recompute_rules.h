@@ -53,6 +53,13 @@ RecomputeRules ParseRecompute(const std::vector<std::string>& entries);
 // The names that `=ACTION` may be; "keep" for kDefault.
 std::string_view ActionName(TensorPolicy action);
 
+// Which values backward reads depends on the layout: an exchange's result in place of what was
+// sent, what came from another stage. Rounded to bf16, element by element, only these are the same
+// on every layout; a row's factor (8 bits) never is. A list for messages.
+std::string RoundedAlike();
+// The first rule that keeps other results in fewer bits, "norm=bf16"; empty if there is none.
+std::string RuleOfOneLayout(const std::vector<RecomputeRule>& rules);
+
 // What the rules say; null if there are none. The budget is not looked at.
 RecomputePolicy MakeRecomputePolicy(std::vector<RecomputeRule> rules);
 

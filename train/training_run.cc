@@ -16,6 +16,7 @@
 #include "train/gemm_peak.h"
 #include "train/metrics_file.h"
 #include "train/model_precision.h"
+#include "train/peak_check.h"
 #include "train/progress.h"
 #include "train/recompute.h"
 #include "train/run_directory.h"
@@ -58,6 +59,7 @@ class TrainingRun {
   absl::Status Resume();
   absl::Status CheckResume(const Checkpoint& checkpoint);
   absl::Status WriteRunFiles();
+  absl::Status CheckPeaks();
   void PrintStart() const;
   absl::Status PrintComplete();
   absl::Status StepOnce();
@@ -74,6 +76,7 @@ class TrainingRun {
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<RunDirectory> directory_;
   std::unique_ptr<MetricsFile> metrics_;
+  PeakCheck peaks_;
   Progress progress_;
   double gemm_peak_ = 0;
   double seconds_ = 0;  // in steps of this process
@@ -93,6 +96,7 @@ absl::Status TrainingRun::Run() {
     RETURN_IF_ERROR(AfterStep());
   }
   progress_.Finish();
+  RETURN_IF_ERROR(CheckPeaks());
   if (stopped_ && IsFirst()) {
     progress_.Print(StrCat("stopped after step ", trainer_->step(), "; continue with:\n  ",
                            arguments_.command, arguments_.resume ? "" : " --resume"));
@@ -116,6 +120,7 @@ absl::Status TrainingRun::Open() {
     }));
     RETURN_IF_ERROR(Resume());
   }
+  peaks_.Follow(*trainer_);
   RETURN_IF_ERROR(OnFirst([this] { return OpenFiles(); }));
   const int rank = world_ != nullptr ? world_->rank() : 0;
   RETURN_IF_ERROR(Agree(world_, OpenLogFile(StrCat(config_.run.dir, "/log/rank-", rank, ".txt"))));
@@ -240,10 +245,11 @@ absl::Status TrainingRun::PrintComplete() {
 }
 
 absl::Status TrainingRun::StepOnce() {
-  CurrentLedger(Device::kCpu).ResetPeak();
+  peaks_.BeforeStep();
   const double start = Now();
   ASSIGN_OR_RETURN(const StepReport report, trainer_->Step());
   const double seconds = Now() - start;
+  peaks_.AfterStep(report.step);
   seconds_ += seconds;
   ++steps_timed_;
   // The peak of all ranks.
@@ -259,6 +265,19 @@ absl::Status TrainingRun::StepOnce() {
        report.flops / seconds / timing.gemm_peak, CurrentLedger(Device::kCpu).PeakTotal(),
        seconds_ / static_cast<double>(steps_timed_) * static_cast<double>(steps() - report.step)});
   return absl::OkStatus();
+}
+
+// Every rank compares its own memory; the first one writes its own down, the others what is wrong.
+absl::Status TrainingRun::CheckPeaks() {
+  const auto peaks = peaks_.Compare(*trainer_);
+  RETURN_IF_ERROR(Agree(world_, peaks.status()));
+  if (!peaks->exact()) LogWarning(Describe(*peaks));
+  const bool all_exact = !AnyRank(world_, !peaks->exact());
+  return OnFirst([&] {
+    if (peaks->exact()) progress_.Print(Describe(*peaks));
+    if (!all_exact) progress_.Print("memory: on some rank the plan is wrong; see log/rank-*.txt");
+    return WriteStatus(metrics_->Write(PeakMetrics(*peaks)));
+  });
 }
 
 absl::Status TrainingRun::AfterStep() {

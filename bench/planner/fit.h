@@ -36,12 +36,19 @@ Sample MakeSample(const PublishedRun& run, const Hardware& datasheet);
 // With all microbatches on paper.
 double PredictSecondsInFull(const Sample& sample, const Values& values);
 // Once a pipeline is full, each further microbatch of every rank costs the same: of many, all but
-// 2 P and 3 P are left out. Differs from the full schedule by less than 0.1 % (the report shows it).
+// 2 P and 3 P are left out. Differs from the full schedule by less than 0.1 % (the report shows
+// it).
 
 double PredictSeconds(const Sample& sample, const Values& values);
 
-// The values that make the runs and the beliefs together most likely: residuals of the logarithm
-// are 4 % wide with long tails. Coordinate search; the same inputs give the same values.
-Values Fit(const std::vector<const Sample*>& samples);
+// What is believed before the runs are seen: values, and how far from them, in spreads.
+struct Belief {
+  Values centre = UsualValues();
+  double width = 1;
+};
+// The values that make the runs and the belief together most likely: residuals of the logarithm are
+// 4 % wide with long tails, and rows that differ only in their release count as one.
+// Levenberg-Marquardt; the same inputs give the same values.
+Values Fit(const std::vector<const Sample*>& samples, const Belief& belief = {});
 
 }  // namespace choir::planner

@@ -1,32 +1,52 @@
+// planner_bench: the time model of plan/ against published training runs.
+//
+//   planner_bench          predicts every run with the frozen constants and prints the report
+//   planner_bench --fit    fits the constants again and writes bench/planner/constants.json first
 #include <cstdio>
-#include <cmath>
-#include <map>
-#include "bench/planner/fit.h"
-#include "bench/planner/published_model.h"
+#include <string>
+
+#include "base/status.h"
 #include "base/strings.h"
-using namespace choir; using namespace choir::planner;
-int main(int argc,char**){
-  auto data=LoadReferenceData(std::string(CHOIR_SOURCE_DIR)+"/bench/planner/reference_runs.jsonl");
-  if(!data.ok()){std::fprintf(stderr,"%s\n",data.status().ToString().c_str());return 2;}
-  std::map<std::string,Hardware> hw; std::vector<Sample> samples;
-  std::map<std::string,int> reasons;
-  for(auto&run:data->runs){
-    if(!run.excluded.empty()){reasons[run.excluded]++;continue;}
-    if(!hw.contains(run.machine)){auto h=LoadHardware(std::string(CHOIR_SOURCE_DIR)+"/configs/hardware/"+run.machine+".yaml"); if(!h.ok()){std::fprintf(stderr,"%s\n",h.status().ToString().c_str());return 2;} hw[run.machine]=*h;}
-    Sample s=MakeSample(run,hw[run.machine]);
-    samples.push_back(std::move(s));
+#include "bench/planner/report.h"
+
+namespace choir::planner {
+namespace {
+
+absl::StatusOr<std::string> Run(bool fit) {
+  const std::string folder = CHOIR_SOURCE_DIR, path = folder + "/bench/planner/constants.json";
+  ASSIGN_OR_RETURN(const auto bench, LoadBench(folder));
+  if (fit) RETURN_IF_ERROR(SaveConstants(FitAll(*bench), path));
+  ASSIGN_OR_RETURN(const LoadedConstants loaded, LoadConstants(path));
+  const FrozenConstants& frozen = loaded.frozen;
+  const auto rows = EvaluateAll(*bench, frozen);
+  std::string text = "# Planner against published runs\n";
+  text += choir::StrCat("constants: bench/planner/constants.json, XXH3-128 ", loaded.hash, "\n\n");
+  const std::string sections[] = {FlopsReport(bench->data),
+                                  SummaryReport(rows),
+                                  FamilyReport(rows),
+                                  RankingReport(rows),
+                                  ToggleReport(RunToggles(*bench, frozen)),
+                                  MemoryReport(bench->data),
+                                  RowReport(rows),
+                                  ExclusionReport(bench->data)};
+  for (const std::string& section : sections) text += section + "\n";
+  return text;
+}
+
+}  // namespace
+}  // namespace choir::planner
+
+int main(int argc, char** argv) {
+  const bool fit = argc == 2 && std::string(argv[1]) == "--fit";
+  if (argc > 1 && !fit) {
+    std::fprintf(stderr, "argument:1: unknown; usage: planner_bench [--fit]\n");
+    return 2;
   }
-  double dev=0; for(auto&s:samples) dev=std::max(dev,std::fabs(PredictSeconds(s,UsualValues())/PredictSecondsInFull(s,UsualValues())-1)); std::printf("extrapolation %g\n",dev); for(auto&[r,n]:reasons)std::printf("excluded %d: %s\n",n,r.c_str());
-  std::map<std::string,std::vector<const Sample*>> sys;
-  for(auto&s:samples) sys[s.run->system].push_back(&s);
-  auto u=UsualValues();
-  for(auto&[name,v]:sys){ std::vector<const Sample*> fitrows; for(auto*s:v) if(s->run->split=="calibrate")fitrows.push_back(s);
-    Values f=argc>1?u:Fit(fitrows);
-    double e0=0,e2=0;
-    for(auto*s:v){double p0=PredictSeconds(*s,u),p2=PredictSeconds(*s,f); e0+=std::fabs(p0/s->run->seconds-1);e2+=std::fabs(p2/s->run->seconds-1);
-      std::printf("%-70s %s %10.4f %+6.1f %+6.1f\n",s->run->id.c_str(),s->run->split.substr(0,1).c_str(),s->run->seconds,100*(p0/s->run->seconds-1),100*(p2/s->run->seconds-1));}
-    std::printf("== %s n=%zu L0 %.1f L2 %.1f |",name.c_str(),v.size(),100*e0/v.size(),100*e2/v.size());
-    for(double x:f)std::printf(" %.3g",x);
-    std::printf("\n");
+  const auto text = choir::planner::Run(fit);
+  if (!text.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(text.status().message()).c_str());
+    return 2;
   }
+  std::fputs(text->c_str(), stdout);
+  return 0;
 }

@@ -43,7 +43,7 @@ void AddMemory(PassWork& pass, const char* name, double bytes) {
 struct Product {
   int64_t rows = 0, in = 0, out = 0;
   MatmulFormat format = MatmulFormat::kBF16;
-  int64_t groups = 1;  // above 1: of experts
+  int64_t groups = 1;   // above 1: of experts
   bool weights = true;  // their gradients too
 };
 
@@ -175,7 +175,7 @@ void AddUnfusedAttention(const Share& s, LayerPart& part) {
 
 LayerPart AttentionPart(const Share& s, bool window) {
   LayerPart part{.name = "core_attn"};
-  if (!s.m.fused_attention) {
+  if (!s.m.fused_attention || s.run.method.unfused_attention) {
     AddUnfusedAttention(s, part);
     return part;
   }
@@ -183,6 +183,7 @@ LayerPart AttentionPart(const Share& s, bool window) {
   const int qk = latent ? s.m.qk_nope + s.m.qk_rope : s.m.head_dim;
   const int v = latent ? s.m.v_dim : s.m.head_dim;
   Work work{.kind = WorkKind::kAttention, .name = "attention", .operands = MatmulFormat::kBF16};
+  if (s.run.method.fp8_attention) work.operands = s.run.method.format;
   // Keys that a query sees on average: half of them, where it is causal.
   const double keys = window ? s.m.window : s.m.seq / 2.0;
   work.flops = 2 * D(s.rows) * D(s.heads) * keys * (qk + v);
@@ -257,8 +258,8 @@ LayerPart DispatchPart(const Share& s) {
   const double values = D(RoutedRows(s)) * s.m.hidden * copies;
   item.overlap = method.expert_overlap ? Overlap::kPass : Overlap::kNone;
   item.bytes = kBF16 * values;
-  AddExchange(part.forward, item);   // there
-  AddExchange(part.forward, item);   // and back
+  AddExchange(part.forward, item);  // there
+  AddExchange(part.forward, item);  // and back
   AddExchange(part.backward, item);
   AddExchange(part.backward, item);
   return part;

@@ -113,19 +113,21 @@ void AddGathers(const PublishedRun& run, int ranks_per_node, double dense, doubl
     stage.forward.exchanges.push_back(gather);
     stage.backward_input.exchanges.push_back(gather);
     if (run.method.frozen) return;
-    stage.backward_input.exchanges.push_back(
-        ShardExchange(ExchangeKind::kReduceScatter, group, axis,
-                      run.method.gradient_bytes * weights, overlap));
+    stage.backward_input.exchanges.push_back(ShardExchange(
+        ExchangeKind::kReduceScatter, group, axis, run.method.gradient_bytes * weights, overlap));
   };
   add(dense, DenseGroup(run, ranks_per_node), "shard");
   add(experts, ExpertGroup(run, ranks_per_node), "expert_shard");
 }
 
-// The optimizer reads gradients, reads and writes two moments and a master copy, and writes weights.
+// The optimizer reads gradients, reads and writes two moments and a master copy, and writes
+// weights.
 void AddOptimizer(double weights, double bytes, PassWork& update) {
   if (weights <= 0) return;
-  update.work.push_back({{.kind = WorkKind::kOptimizer, .name = "adamw",
-                          .flops = 12 * weights, .bytes = bytes * weights}});
+  update.work.push_back({{.kind = WorkKind::kOptimizer,
+                          .name = "adamw",
+                          .flops = 12 * weights,
+                          .bytes = bytes * weights}});
 }
 
 PassWork Update(const PublishedRun& run, int ranks_per_node, const LayerWeights& weights) {
@@ -172,15 +174,15 @@ class StepBuilder {
     int begin = 0;
     for (size_t i = 0; i < layers.size(); ++i) {
       LayerWeights& weights = ranks[i % ranks.size()];
-      step.stages.push_back(Stage(begin, begin + layers[i], i == 0, i + 1 == layers.size(),
-                                  weights));
+      step.stages.push_back(
+          Stage(begin, begin + layers[i], i == 0, i + 1 == layers.size(), weights));
       begin += layers[i];
     }
     const auto heavier = [](const LayerWeights& a, const LayerWeights& b) {
       return a.dense + a.experts < b.dense + b.experts;
     };
-    step.update = Update(run_, place_.ranks_per_node,
-                         *std::max_element(ranks.begin(), ranks.end(), heavier));
+    step.update =
+        Update(run_, place_.ranks_per_node, *std::max_element(ranks.begin(), ranks.end(), heavier));
     step.ranks = l.ranks;
     step.tokens = run_.tokens();
     step.model_flops = step.tokens * FlopsPerToken(m);
@@ -238,9 +240,7 @@ class StepBuilder {
 
 }  // namespace
 
-double ExpertParameters(const PublishedModel& m) {
-  return m.experts * MlpParameters(m, m.moe_ffn);
-}
+double ExpertParameters(const PublishedModel& m) { return m.experts * MlpParameters(m, m.moe_ffn); }
 
 double LayerParameters(const PublishedModel& m, bool dense) {
   if (dense) return AttentionParameters(m) + MlpParameters(m, m.ffn);

@@ -7,9 +7,9 @@
 namespace choir::planner {
 
 // Weights in matrices; norms and biases left out.
-double LayerParameters(const PublishedModel& model, bool dense);         // of all experts
-double ActiveLayerParameters(const PublishedModel& model, bool dense);   // that a token meets
-double ExpertParameters(const PublishedModel& model);                    // of one layer, routed
+double LayerParameters(const PublishedModel& model, bool dense);        // of all experts
+double ActiveLayerParameters(const PublishedModel& model, bool dense);  // that a token meets
+double ExpertParameters(const PublishedModel& model);                   // of one layer, routed
 double Parameters(const PublishedModel& model);
 
 // 6 x (active parameters without the embedding) + 6 L h s, half of it where attention is causal:

@@ -54,6 +54,15 @@ std::string Software(const PublishedRun& run, const std::string& precision) {
   return "other";
 }
 
+std::string Kin(const PublishedRun& run) {
+  if (InSources(run, 1, 21)) return "megatron";
+  if (InSources(run, 27, 52)) return "mcore";
+  if (InSources(run, 54, 57)) return "llm-foundry";
+  if (InSources(run, 58, 60)) return "titan";
+  if (InSources(run, 61, 71)) return "llmq";
+  return run.system;
+}
+
 // The hardware file of a device's name; empty: there is none.
 std::string Machine(const std::string& gpu) {
   static const std::vector<std::pair<const char*, const char*>> kFiles = {
@@ -98,22 +107,27 @@ void ApplyExchangeRules(const Json& row, PublishedRun& run) {
   // Recipes hide the exchanges of dense blocks behind products; those of expert models do not.
   method.tensor_overlap = (bridge && !run.moe()) || InSources(run, 15, 16) ||
                           Has(note, "async TP") || Has(run.id, "asynctp");
-  method.data_overlap = !InSources(run, 1, 14) && !InSources(run, 19, 21) &&
-                        !InSources(run, 78, 78);
+  method.data_overlap =
+      !InSources(run, 1, 14) && !InSources(run, 19, 21) && !InSources(run, 78, 78);
   if (Has(Text(row["layout"], "shard"), "torch")) method.data_overlap = true;
   method.expert_overlap = Has(note, "1f1b overlap");
   method.dedupe = modern && note != "tokendrop";
   method.frozen = Has(run.id, "-lora-");
-  const bool reduces_f32 = InSources(run, 15, 16) || InSources(run, 58, 60) ||
-                           InSources(run, 78, 78);
+  const bool reduces_f32 =
+      InSources(run, 15, 16) || InSources(run, 58, 60) || InSources(run, 78, 78);
   method.gradient_bytes = reduces_f32 ? 4 : 2;
   if (modern && run.layout.tensor > 1) run.layout.sequence = true;
   const auto cut = row["layout"].find("scatter_gather");
   if (cut != row["layout"].end()) method.split_handover = cut->get<bool>();
 }
 
-// The rows of the GB200 ladder add one change after another.
+// The rows of the GB200 ladder and of MegaScale's ablation add one change after another.
 void ApplyLadder(PublishedRun& run) {
+  if (SourceNumber(run) == 21) {
+    const int step = run.id.back() - '0';
+    run.method.tensor_overlap = step >= 3;
+    run.method.data_overlap = step >= 5;
+  }
   if (SourceNumber(run) != 41) return;
   const int step = std::stoi(run.id.substr(run.id.size() - 2));
   run.method.dedupe = step >= 3;
@@ -155,6 +169,7 @@ void ApplyRules(const Json& row, PublishedRun& run) {
   run.machine = Machine(run.gpu);
   run.system = run.machine + " " + Software(run, precision);
   if (Has(run.gpu, "HBM2e 500W")) run.system += " 500W";
+  run.kin = Kin(run);
   PublishedModel& m = run.model;
   m.gated = m.ffn != 4 * m.hidden;
   m.fused_attention = !InSources(run, 1, 14);
@@ -165,6 +180,7 @@ void ApplyRules(const Json& row, PublishedRun& run) {
   run.method.layer_only = InSources(run, 14, 14);
   ApplyExchangeRules(row, run);
   ApplyLadder(run);
+  if (InSources(run, 27, 37)) ApplyBridgeRecipe(run);
 }
 
 std::string ReasonToExclude(const Json& row, const PublishedRun& run) {

@@ -4,6 +4,7 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -112,9 +113,9 @@ double StepSeconds(const Json& row, const PublishedRun& run) {
 
 void ReadMemory(const Json& measured, PublishedRun& run) {
   constexpr double kMiB = 1024.0 * 1024, kGiB = kMiB * 1024;
-  const std::pair<const char*, double> keys[] = {{"mem_peak_gib", kGiB}, {"mem_peak_mib", kMiB},
-                                                 {"mem_gb_peak", 1e9},   {"mem_peak_gb", 1e9},
-                                                 {"mem_gb", 1e9},        {"mem_gb_nvidia_smi", 1e9}};
+  const std::pair<const char*, double> keys[] = {
+      {"mem_peak_gib", kGiB}, {"mem_peak_mib", kMiB}, {"mem_gb_peak", 1e9},
+      {"mem_peak_gb", 1e9},   {"mem_gb", 1e9},        {"mem_gb_nvidia_smi", 1e9}};
   for (const auto& [key, unit] : keys) {
     if (run.peak_bytes == 0) run.peak_bytes = Number(measured, key) * unit;
   }
@@ -139,12 +140,17 @@ PublishedRun ReadRun(const Json& row) {
   run.layout = ReadLayout(row);
   run.batch = Int(row["batch"], "gbs");
   ApplyRules(row, run);
-  // Two sources leave the micro-batch out and say that one sequence is to be assumed.
+  // Two sources leave the micro-batch out; one sequence is to be assumed, say their rows.
   const std::string note = Text(row, "note");
-  const bool assume_one = note.find("mbs 1 and") != std::string::npos;
+  const bool assume_one = note.find("mbs 1 and") != std::string::npos || run.source == "S021";
   run.microbatch = Int(row["batch"], "mbs", assume_one ? 1 : 0);
-  if (run.source == "S044") run.layout = {.ranks = run.layout.ranks, .tensor = 2, .pipe = 8,
-                                          .data = 8, .expert = 8, .sequence = true};
+  if (run.source == "S044")
+    run.layout = {.ranks = run.layout.ranks,
+                  .tensor = 2,
+                  .pipe = 8,
+                  .data = 8,
+                  .expert = 8,
+                  .sequence = true};
   // torchtitan's batch of a rank is cut into single sequences where there is a pipeline, and its
   // interleaved schedule has two stages on a rank.
   if (run.source == "S058" && run.layout.pipe > 1) {
@@ -176,20 +182,49 @@ absl::StatusOr<ReferenceData> LoadReferenceData(const std::string& path) {
       continue;
     }
     for (const Json& check : json["flops_per_token_check"]) {
-      data.flops.push_back({Text(check, "model"), Int(check, "seq"), Number(check, "implied"),
-                            Text(check, "note")});
+      data.flops.push_back(
+          {Text(check, "model"), Int(check, "seq"), Number(check, "implied"), Text(check, "note")});
     }
   }
   return data;
 }
 
+std::string LayoutKey(const PublishedRun& run) {
+  const PublishedLayout& l = run.layout;
+  const PublishedMethod& method = run.method;
+  std::string key = absl::StrFormat("%s %d %d %d %d %d %d %d %d %d %d %d", run.family, l.ranks,
+                                    l.tensor, l.pipe, l.chunks, l.data, l.context, l.expert,
+                                    l.expert_tensor, l.sequence, l.zero, run.batch);
+  key +=
+      absl::StrFormat(" %d %d %d %d %d %d %d %d %d", run.microbatch, run.model.seq, run.model.mtp,
+                      static_cast<int>(method.format), method.tensor_overlap, method.expert_overlap,
+                      method.split_handover, method.frozen, method.full_graph);
+  for (const std::string& part : method.recompute) key += " " + part;
+  return key;
+}
+
 PublishedModel KnownModel(const std::string& name) {
   if (name != "Kimi-K2") return {};
   // Moonshot AI, Kimi-K2-Base: config.json.
-  return {.name = name, .layers = 61, .hidden = 7168, .heads = 64, .kv_heads = 64,
-          .head_dim = 192, .ffn = 18432, .vocab = 163840, .seq = 4096, .experts = 384, .topk = 8,
-          .shared = 1, .moe_ffn = 2048, .dense_layers = 1, .q_lora = 1536, .kv_lora = 512,
-          .qk_nope = 128, .qk_rope = 64, .v_dim = 128};
+  return {.name = name,
+          .layers = 61,
+          .hidden = 7168,
+          .heads = 64,
+          .kv_heads = 64,
+          .head_dim = 192,
+          .ffn = 18432,
+          .vocab = 163840,
+          .seq = 4096,
+          .experts = 384,
+          .topk = 8,
+          .shared = 1,
+          .moe_ffn = 2048,
+          .dense_layers = 1,
+          .q_lora = 1536,
+          .kv_lora = 512,
+          .qk_nope = 128,
+          .qk_rope = 64,
+          .v_dim = 128};
 }
 
 }  // namespace choir::planner

@@ -52,6 +52,7 @@ Event P2pWorld::Begin(Call call, const GroupView& group) {
   CommCount& count = counts_[{group.name, call.kind}];
   count.calls += 1;
   if (group.size() == 1) return {};  // the communicator has copied in to out
+  if (listener_) listener_(call, group);
   const Tensor& x = call.out.defined() ? call.out : call.in;
   const bool meta = x.defined() && x.device() == Device::kMeta;
   const bool dry = meta || transport_ == nullptr;

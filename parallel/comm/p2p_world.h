@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -45,6 +46,10 @@ class P2pWorld : public World, public OperationHost {
   // Begins a call of `group`; what it sends is added to the count of (group, operation).
   Event Begin(Call call, const GroupView& group);
 
+  // Told of every call that is sent to others, before it begins. May be empty.
+  using CallListener = std::function<void(const Call& call, const GroupView& group)>;
+  void set_listener(CallListener listener) { listener_ = std::move(listener); }
+
   Transport& transport() override { return *transport_; }
   ScratchPool& scratch() override { return scratch_; }
   void AdvanceAll() override { Progress(); }
@@ -65,6 +70,7 @@ class P2pWorld : public World, public OperationHost {
   std::vector<std::shared_ptr<Operation>> outstanding_;
   std::deque<std::shared_ptr<Operation>> history_;  // the last kHistory that sent something
   std::map<int, std::string> answers_;              // by world rank, to our question
+  CallListener listener_;
   int64_t ticks_ = 0;
   bool finishing_ = false;
 };

@@ -224,7 +224,7 @@ Var AwaitRows(Tape& tape, const Var& rows, const ExchangeRef& exchange, const Ta
   return y;
 }
 
-void Overlap(const ExchangeRef& exchange, GroupedOptions& first, GroupedOptions& last) {
+void OverlapExperts(const ExchangeRef& exchange, GroupedOptions& first, GroupedOptions& last) {
   const ExchangePlan& plan = exchange->plan;
   if (plan.group == nullptr) return;
   const ExpertRuns runs{plan.runs, nullptr, nullptr, [place = plan.place] { place->Poll(); }};

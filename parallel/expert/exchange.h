@@ -63,7 +63,7 @@ using ExchangeRef = std::shared_ptr<ExpertExchange>;
 
 // Who reads rows that arrive: an op that knows nothing of it, so that they are there when
 // ToExperts returns (and gradients when FromExperts hands them on); or one that awaits them: the
-// products that Overlap has prepared, or AwaitRows.
+// products that OverlapExperts has prepared, or AwaitRows.
 enum class Reader { kAnyOp, kAwaits };
 
 // sorted [sorted_rows, C] to [arriving_rows, C], rows by local expert. Backward sums over parts.
@@ -79,6 +79,6 @@ Var AwaitRows(Tape& tape, const Var& rows, const ExchangeRef& exchange, const Ta
 
 // Makes the experts' first product, of the rows of ToExperts, and their last, which FromExperts
 // sends back, wait for and start pieces of the exchange. Changes no number.
-void Overlap(const ExchangeRef& exchange, GroupedOptions& first, GroupedOptions& last);
+void OverlapExperts(const ExchangeRef& exchange, GroupedOptions& first, GroupedOptions& last);
 
 }  // namespace choir

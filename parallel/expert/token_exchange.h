@@ -42,7 +42,7 @@ struct SentTokens {
 SentTokens SendTokens(Tape& tape, const Var& x, const TokenChoices& choices, const Place& place);
 
 // Plans the last part of the way. Then `sent.rows` is [N, C] by local expert, and still under way:
-// for the product that Overlap prepares, only.
+// for the product that OverlapExperts prepares, only.
 void DeliverTokens(Tape& tape, SentTokens& sent);
 
 // results [N, C] of `sent.rows`, to the weighted sum of each token, [T, C].

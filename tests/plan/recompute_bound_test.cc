@@ -2,10 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-
 #include "base/random.h"
 #include "tests/plan/recompute_graphs.h"
 
@@ -56,27 +52,6 @@ TEST(RecomputeBoundTest, NoChoiceWithinTheBudgetIsCheaper) {
         ASSERT_GE(cost.seconds, bound - 1e-9) << seed << " " << n;
       } while (Next(model, actions));
     }
-  }
-}
-
-TEST(RecomputeBoundTest, Timing) {
-  const RecomputeGraph graph = StackGraph({.layers = 100, .experts_from = 3});
-  const RecomputeModel model = MakeRecomputeModel(graph);
-  const RecomputeRelaxation relaxation(model);
-  std::printf("%zu tensors %zu classes\n", graph.tensors.size(), model.classes.size());
-  for (double f : {0.0, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0}) {
-    MemoryPrices prices(relaxation.moments(), 0);
-    prices[0] = f * relaxation.unit_price();
-    const auto start = std::chrono::steady_clock::now();
-    const RelaxedChoice choice = relaxation.Solve(prices, int64_t{4} << 30);
-    const auto cut = std::chrono::steady_clock::now();
-    const RecomputeCost cost = Evaluate(model, choice.actions);
-    const auto end = std::chrono::steady_clock::now();
-    std::printf("%g: %.1f ms, evaluate %.0f us: bound %g, %g s, %.0f MiB (relaxed %.0f)\n", f,
-                std::chrono::duration<double>(cut - start).count() * 1e3,
-                std::chrono::duration<double>(end - cut).count() * 1e6, choice.seconds,
-                cost.seconds, static_cast<double>(cost.peak_bytes) / (1 << 20),
-                static_cast<double>(choice.bytes[0]) / (1 << 20));
   }
 }
 

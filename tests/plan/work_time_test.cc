@@ -68,6 +68,8 @@ TEST(WorkTimeTest, EfficienciesAndSizes) {
   Work core = Product(10, 10, 10);
   core.kind = WorkKind::kAttention;
   EXPECT_DOUBLE_EQ(WorkSeconds(core, hardware), 8);
+  hardware.attention.width_half = 30;
+  EXPECT_DOUBLE_EQ(WorkSeconds(core, hardware), 8 * 4);
 }
 
 }  // namespace

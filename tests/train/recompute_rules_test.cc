@@ -107,13 +107,14 @@ TEST(RecomputeConfig, ReportsAllErrorsAtTheirPlaces) {
               testing::HasSubstr("argument:1: train.recompute 'x' is no action"));
 }
 
-TEST(RecomputeConfig, EightBitsHaveARowScaleThatInvariantNumericsRefuse) {
-  for (const char* format : {"e4m3", "e5m2"}) {
-    const auto bad = Load({StrCat("--train.recompute=norm=", format), "--numerics=invariant"});
-    EXPECT_THAT(std::string(bad.status().message()), testing::HasSubstr("use bf16, or numerics"));
-    EXPECT_TRUE(Load({StrCat("--train.recompute=norm=", format)}).ok());
+TEST(RecomputeConfig, InvariantNumericsTakeWhatAllLayoutsRoundAlike) {
+  for (const char* rule : {"norm=bf16", "*=bf16", "swiglu=e4m3", "swiglu@1-=e5m2"}) {
+    const auto bad = Load({StrCat("--train.recompute=\"", rule, "\""), "--numerics=invariant"});
+    EXPECT_THAT(std::string(bad.status().message()),
+                testing::HasSubstr("there bf16 is for attention.qkv, ffn.gate_up, swiglu"));
+    EXPECT_TRUE(Load({StrCat("--train.recompute=\"", rule, "\"")}).ok());
   }
-  EXPECT_TRUE(Load({"--train.recompute=norm=bf16", "--numerics=invariant"}).ok());
+  EXPECT_TRUE(Load({"--train.recompute=[full, \"swiglu@1-=bf16\"]", "--numerics=invariant"}).ok());
 }
 
 TEST(RecomputeConfig, RulesMustFitTheModel) {

@@ -100,6 +100,10 @@ Metrics ReadMetrics(const std::string& run_dir) {
       metrics.validations.push_back(object);
       continue;
     }
+    if (object.contains("memory_plan")) {
+      metrics.memory_plans.push_back(object);
+      continue;
+    }
     metrics.steps.push_back(object);
     const std::string key = "\"loss\": ";
     const size_t begin = line.find(key) + key.size();

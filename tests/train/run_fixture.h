@@ -39,7 +39,8 @@ std::vector<std::string> TrainArgs(const std::string& name, const std::string& r
 struct Metrics {
   std::vector<nlohmann::json> steps;        // training, in order
   std::vector<nlohmann::json> validations;  // in order
-  std::vector<std::string> losses;          // of steps: the number as printed
+  std::vector<nlohmann::json> memory_plans;
+  std::vector<std::string> losses;  // of steps: the number as printed
 };
 Metrics ReadMetrics(const std::string& run_dir);
 

@@ -162,7 +162,7 @@ TEST(ExchangePiecesTest, ResultsLeaveAsSoonAsARunIsDone) {
     const auto exchange = std::make_shared<ExpertExchange>();
     exchange->plan = PlanExchange(tape, dispatch, AllMembers(place, 8));
     GroupedOptions first, last;
-    Overlap(exchange, first, last);
+    OverlapExperts(exchange, first, last);
     const auto calls = [&world] {
       int64_t n = 0;
       for (const CommCount& count : world.Counts()) n += count.calls;

@@ -96,7 +96,7 @@ inline LayerResult RunRank(const LayerCase& c, const LayerSizes& size, World* wo
     const SumPieces pieces = PiecesOf(place, Axis::kExpertTensor, size.width, 1);
     GroupedOptions first{.tag = "moe.gate_up", .out_pieces = pieces, .leaves = plan.leaves};
     GroupedOptions last{.tag = "moe.down", .in_pieces = pieces, .leaves = plan.leaves};
-    Overlap(sent.exchange, first, last);
+    OverlapExperts(sent.exchange, first, last);
     Var inner = GroupedLinear(tape, std::move(sent.rows), up, plan.offsets, first);
     sent.rows = Var();
     y = ReturnTokens(tape, GroupedLinear(tape, std::move(inner), down, plan.offsets, last), sent);
