@@ -8,6 +8,7 @@
 #include "model/counts.h"
 #include "ops/attention.h"
 #include "tests/model/model_testing.h"
+#include "tests/ops/recompute_where.h"
 
 namespace choir {
 namespace {
@@ -105,7 +106,7 @@ TEST(ModelWorkTest, AStepTellsTheFlopsOfItsConfig) {
 // What a dropped result costs again is its own kernel, and no other.
 TEST(ModelWorkTest, RecomputationAddsItsKernels) {
   const auto drops = [](std::string_view dropped) {
-    return [dropped](std::string_view tag, int) { return tag == dropped; };
+    return RecomputeWhere([dropped](std::string_view tag, int) { return tag == dropped; });
   };
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
@@ -134,7 +135,7 @@ TEST(ModelWorkTest, RecomputationAddsItsKernels) {
 TEST(ModelWorkTest, RecomputationTellsTheSameOnMeta) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
-    const auto all = [](std::string_view, int) { return true; };
+    const auto all = RecomputeWhere([](std::string_view, int) { return true; });
     const Told cpu = Train(c.config, Device::kCpu, all), meta = Train(c.config, Device::kMeta, all);
     EXPECT_EQ(cpu.flops, meta.flops);
     EXPECT_EQ(cpu.kernels, meta.kernels);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "tests/ops/recompute_where.h"
 
 namespace choir {
 namespace {
@@ -124,13 +125,13 @@ Var MlpPart(Tape& tape, const Var& x, const GptShape& g) {
 }  // namespace
 
 RecomputePolicy PolicyOf(GptRecompute recompute, bool sequence_parallel) {
-  return [=](std::string_view tag, int layer) {
+  return RecomputeWhere([=](std::string_view tag, int layer) {
     if (sequence_parallel && tag == "gather") return true;
     if (layer < 0 || recompute == GptRecompute::kNone) return false;
     if (recompute == GptRecompute::kFull) return tag != "block";
     return tag == "scores" || tag == "softmax" || tag == "attention.dropout" ||
            tag == "attention.mask";
-  };
+  });
 }
 
 Var GptEmbedding(Tape& tape, const GptShape& g) {

@@ -11,6 +11,7 @@
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
 #include "parallel/comm/local_world.h"
+#include "tests/ops/recompute_where.h"
 
 namespace choir {
 namespace {
@@ -112,9 +113,11 @@ std::vector<float> Numbers(Net& net, const RecomputePolicy& policy, bool defer,
 
 TEST(WeightStoreThreadTest, GivesTheNumbersOfWholeWeights) {
   Net whole(nullptr);
-  const RecomputePolicy policies[] = {
-      nullptr, [](std::string_view, int) { return true; },
-      [](std::string_view tag, int layer) { return tag == "product" && layer % 2 == 1; }};
+  const RecomputePolicy policies[] = {nullptr,
+                                      RecomputeWhere([](std::string_view, int) { return true; }),
+                                      RecomputeWhere([](std::string_view tag, int layer) {
+                                        return tag == "product" && layer % 2 == 1;
+                                      })};
   for (const RecomputePolicy& policy : policies) {
     for (bool defer : {false, true}) {
       const std::vector<float> want = Numbers(whole, policy, defer);
@@ -139,8 +142,7 @@ TEST(WeightStoreThreadTest, HoldsTwoUnitsAtMost) {
     net.store->Release();
     EXPECT_EQ(ledger.Current(MemoryCategory::kParameters), 0);
     EXPECT_EQ(net.Whole(), 0);
-    Numbers(
-        net, [](std::string_view, int) { return true; }, false);
+    Numbers(net, RecomputeWhere([](std::string_view, int) { return true; }), false);
     EXPECT_LE(ledger.Peak(MemoryCategory::kParameters), 4 * each);
   });
 }
