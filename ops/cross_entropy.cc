@@ -374,8 +374,7 @@ CrossEntropyResult CrossEntropy(Tape& tape, const Var& h, Parameter& head, const
                      return {out.loss, out.token_nll, out.dh, invariant ? out.softmax : out.dhead};
                    });
   tape.Record({&results[0]}, [dh = results[2].Save(), rest = results[3].Save(), gh = h.grad(),
-                              &head, input, hs = invariant ? hs : Saved(), invariant, alone,
-                              rows = tape.rows()](Sink& sink) {
+                              &head, input, hs, invariant, alone, rows = tape.rows()](Sink& sink) {
     const double seed = ScalarValue(sink.OutputGrad(0));
     CHECK(!invariant || alone || IsPowerOfTwo(seed))
         << "the parts of dh times " << seed << " are rounded before they are summed";
