@@ -5,9 +5,9 @@
 //
 // The graph is recorded from real steps that keep everything, kernels at their fastest of three.
 // Then every policy takes its turn in each round of steps, so that a noisy machine troubles all
-// alike. Checked, or the exit status is 1: gradients have the bits of none's; the measured peak is
-// the predicted one; the solver needs no more time than any policy written by hand for as many
-// bytes. 2 for wrong arguments.
+// alike. Checked, or the exit status is 1: gradients have the bits of none's; the peak of what
+// the solver chose is the predicted one; the solver needs no more time than any policy written by
+// hand for as many bytes. 2 for wrong arguments.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -196,7 +196,10 @@ bool MakePolicies(const RecomputeGraph& graph, std::vector<Policy>& policies) {
   for (int i = 1; i <= kBudgets; ++i) {
     const int64_t budget = most - saving * i / kBudgets;
     const auto plan = SolveRecompute(graph, budget);
-    CHECK(plan.ok()) << plan.status();
+    if (!plan.ok()) {
+      std::printf("  FAILED: %s\n", std::string(plan.status().message()).c_str());
+      return false;
+    }
     Policy p{.name = StrCat("budget ", 100 * i / kBudgets, " % of full's saving"),
              .entries = plan->rules,
              .by_hand = false,
@@ -229,15 +232,16 @@ bool PrintPolicies(const std::vector<Policy>& policies, double step_seconds) {
     const double cpu = p.Best(&StepResult::cpu_seconds), seconds = p.Best(&StepResult::seconds);
     const double base = none.Best(&StepResult::cpu_seconds);
     const bool exact = peak == p.predicted.peak_bytes;
-    good = good && exact && p.same_gradients;
+    good = good && p.same_gradients && (exact || p.by_hand);
     std::printf("  %-30s %9.2f %4.1f %% %8.3f %8.3f %6.1f %% %6.1f %% %5.1f %%  %s, %s\n",
                 p.name.c_str(), static_cast<double>(peak) / kMiB,
                 100 * (1 - static_cast<double>(peak) / static_cast<double>(none.Peak())), seconds,
                 cpu, 100 * (cpu / base - 1), 100 * p.predicted.seconds / step_seconds,
                 100 * static_cast<double>(none.Peak() - peak) / saving,
                 p.same_gradients ? "gradients equal" : "GRADIENTS DIFFER",
-                exact ? "peak as predicted"
-                      : StrCat("PREDICTED ", p.predicted.peak_bytes - peak, " BYTES MORE").c_str());
+                exact
+                    ? "peak as predicted"
+                    : StrCat("peak predicted ", peak - p.predicted.peak_bytes, " B less").c_str());
   }
   for (const Policy& p : policies) {
     if (!p.by_hand) {

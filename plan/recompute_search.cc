@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "plan/knapsack.h"
+#include "plan/recompute_cuts.h"
 
 namespace choir {
 namespace {
@@ -16,8 +17,11 @@ constexpr int kImproveRounds = 10;
 // Bytes that moves may exchange, in those of the largest: far is coarse, near is fine.
 constexpr int64_t kFarReach = 40, kNearReach = 10;
 constexpr int kLeastRounds = 6;
-constexpr size_t kPairClasses = 40;    // layers with more are changed in one place at a time
-constexpr double kCloseEnough = 1e-3;  // to the bound: the search stops
+constexpr size_t kPairClasses = 40;  // layers with more are changed in one place at a time
+constexpr size_t kStarts = 3;        // of the descent, besides the smallest
+constexpr size_t kLarge = 1000;      // groups of a graph on which a start takes long
+// Above the bound: a descent stops, no other start is tried.
+constexpr double kCloseEnough = 1e-3, kGoodEnough = 5e-3, kGoodEnoughLarge = 2e-2;
 
 bool Cheaper(const RecomputeCost& a, const RecomputeCost& b) {
   return std::pair(a.seconds, a.peak_bytes) < std::pair(b.seconds, b.peak_bytes);
@@ -43,6 +47,9 @@ RecomputeSearch::RecomputeSearch(const RecomputeModel& model) : model_(model), r
   FindKinds();
   See(ClassActions(model.classes.size(), RecomputeAction::kKeep));
   FindChoices();
+  for (ClassActions& actions : CheckpointChoices(model)) See(std::move(actions));
+  first_seen_ = seen_.size();
+  for (const std::vector<Pattern>& patterns : patterns_) first_patterns_.push_back(patterns.size());
 }
 
 void RecomputeSearch::FindKinds() {
@@ -146,6 +153,7 @@ std::vector<RecomputeSearch::Pattern> RecomputeSearch::Candidates(const ClassAct
   Pattern now;
   for (int c : layers_[layer]) now.push_back(actions[static_cast<size_t>(c)]);
   std::vector<Pattern> candidates = patterns_[layer];
+  if (!pairs) candidates.resize(first_patterns_[layer]);
   auto change = [&](const Pattern& from, size_t begin) {
     for (size_t i = begin; i < from.size(); ++i) {
       const bool offload = model_.classes[static_cast<size_t>(layers_[layer][i])].can_offload;
@@ -297,6 +305,39 @@ const FoundChoice* RecomputeSearch::Seen(int64_t budget) const {
   return best;
 }
 
+// The cheapest that fit, and the smallest.
+std::vector<FoundChoice> RecomputeSearch::Starts(int64_t budget) const {
+  std::vector<FoundChoice> starts;
+  const FoundChoice* smallest = nullptr;
+  for (const FoundChoice& choice : seen_) {
+    if (choice.cost.peak_bytes > budget) continue;
+    starts.push_back(choice);
+    if (smallest == nullptr || choice.cost.peak_bytes < smallest->cost.peak_bytes) {
+      smallest = &choice;
+    }
+  }
+  std::stable_sort(starts.begin(), starts.end(), [](const FoundChoice& a, const FoundChoice& b) {
+    return Cheaper(a.cost, b.cost);
+  });
+  starts.resize(std::min(starts.size(), kStarts));
+  if (smallest != nullptr) starts.push_back(*smallest);
+  return starts;
+}
+
+FoundChoice RecomputeSearch::Descend(const FoundChoice& fits, int64_t budget, double bound) {
+  FoundChoice choice = fits;
+  for (const FoundChoice& fast : seen_) {
+    if (fast.cost.peak_bytes > budget && fast.cost.seconds < fits.cost.seconds) {
+      Mix(fits, fast, budget, choice);
+    }
+  }
+  for (int round = 0; round < kImproveRounds; ++round) {
+    if (choice.cost.seconds <= bound * (1 + kCloseEnough)) break;
+    if (!Improve(choice, budget, kFarReach) && !Improve(choice, budget, kNearReach)) break;
+  }
+  return choice;
+}
+
 std::optional<FoundChoice> RecomputeSearch::Best(int64_t budget, RecomputeBound& bound) {
   bound = {0, MemoryPrices(relaxation_.moments(), 0)};
   PriceMoment(budget, 0, bound);
@@ -308,17 +349,14 @@ std::optional<FoundChoice> RecomputeSearch::Best(int64_t budget, RecomputeBound&
                bound);
   found = Seen(budget);
   if (found == nullptr) return std::nullopt;
-  const FoundChoice fits = *found;
-  FoundChoice choice = fits;
-  for (const FoundChoice& fast : seen_) {
-    if (fast.cost.peak_bytes > budget && fast.cost.seconds < fits.cost.seconds) {
-      Mix(fits, fast, budget, choice);
-    }
+  std::optional<FoundChoice> best;
+  const double enough = model_.groups.size() > kLarge ? kGoodEnoughLarge : kGoodEnough;
+  for (const FoundChoice& start : Starts(budget)) {
+    FoundChoice choice = Descend(start, budget, bound.seconds);
+    if (!best || Cheaper(choice.cost, best->cost)) best = std::move(choice);
+    if (best->cost.seconds <= bound.seconds * (1 + enough)) break;
   }
-  for (int round = 0; round < kImproveRounds; ++round) {
-    if (choice.cost.seconds <= bound.seconds * (1 + kCloseEnough)) break;
-    if (!Improve(choice, budget, kFarReach) && !Improve(choice, budget, kNearReach)) break;
-  }
+  const FoundChoice choice = *std::move(best);
   See(choice.actions);
   const auto peak = static_cast<size_t>(choice.cost.peak_node + 1);
   if (peak != 0 && peak != keep_peak) PriceMoment(budget, peak, bound);
@@ -332,7 +370,8 @@ const FoundChoice& RecomputeSearch::Least() {
     return std::pair(a.cost.peak_bytes, a.cost.seconds) <
            std::pair(b.cost.peak_bytes, b.cost.seconds);
   };
-  FoundChoice best = *std::min_element(seen_.begin(), seen_.end(), smaller);
+  const auto end = seen_.begin() + static_cast<std::ptrdiff_t>(first_seen_);
+  FoundChoice best = *std::min_element(seen_.begin(), end, smaller);
   bool better = true;
   for (int round = 0; better && round < kLeastRounds; ++round) {
     better = false;

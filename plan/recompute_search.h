@@ -31,7 +31,7 @@ class RecomputeSearch {
   const RecomputeRelaxation& relaxation() const { return relaxation_; }
   // A cheap choice within the budget; none found: nullopt. `bound` becomes a bound for it.
   std::optional<FoundChoice> Best(int64_t budget, RecomputeBound& bound);
-  // The choice that needs the fewest bytes, of those found.
+  // The choice that needs the fewest bytes, of those found; the same whatever came before.
   const FoundChoice& Least();
 
  private:
@@ -53,6 +53,8 @@ class RecomputeSearch {
   std::vector<Pattern> Candidates(const ClassActions& actions, size_t layer, bool pairs) const;
   std::vector<Move> MovesOf(const FoundChoice& from, size_t layer) const;
   std::vector<std::vector<Move>> Moves(const FoundChoice& from) const;
+  std::vector<FoundChoice> Starts(int64_t budget) const;
+  FoundChoice Descend(const FoundChoice& fits, int64_t budget, double bound);
   bool Improve(FoundChoice& choice, int64_t budget, int64_t reach) const;
   void PriceMoment(int64_t budget, size_t moment, RecomputeBound& bound);
   void TightenBound(int64_t budget, double target, int rounds, RecomputeBound& bound);
@@ -63,6 +65,9 @@ class RecomputeSearch {
   std::vector<int> kinds_;                // of each layer: equal where its classes look the same
   std::vector<std::vector<Pattern>> patterns_;  // seen in each layer
   std::vector<FoundChoice> seen_;
+  // Of seen_ and patterns_: those from before any budget was looked at, for Least.
+  size_t first_seen_ = 0;
+  std::vector<size_t> first_patterns_;
   std::optional<FoundChoice> least_;
 };
 
