@@ -48,7 +48,8 @@ struct TapeRecorder::Span {
 
 TapeRecorder::TapeRecorder(TapeGraph& graph, Device device)
     : graph_(graph), ledger_(CurrentLedger(device)) {
-  base_ = ledger_.CurrentTotal() - Others();
+  seen_ = ledger_.CurrentTotal();
+  base_ = seen_ - Others();
   recorders_of_thread.push_back(this);
 }
 
@@ -96,7 +97,9 @@ int TapeRecorder::Root(const Value& value) const {
 
 void TapeRecorder::AddInput(Value& value) {
   const int64_t bytes = RoundedBytes(value.tensor.bytes());
-  if (graph_.kernels.empty()) base_ -= bytes;  // there before the tape
+  const int64_t now = ledger_.CurrentTotal();
+  if (graph_.kernels.empty() && now - seen_ < bytes) base_ -= bytes;  // there before the tape
+  seen_ = now;
   Add(value, {.bytes = bytes});
 }
 

@@ -108,7 +108,8 @@ class TapeRecorder {
 
   TapeGraph& graph_;
   MemoryLedger& ledger_;
-  int64_t base_;
+  int64_t base_;                // bytes that are there anyway
+  int64_t seen_;                // bytes when the tape, or the last input, was made
   std::vector<Held> held_;      // by tensor
   std::unique_ptr<Span> span_;  // under way
   bool forward_ = true, deferred_ = false;
