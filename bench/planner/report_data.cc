@@ -75,7 +75,7 @@ std::string MemoryReport(const ReferenceData& data) {
                           "activ.", "logits", "gathers", "predicted", "error %");
   std::vector<double> errors;
   for (const PublishedRun& run : data.runs) {
-    const bool shaped = run.model.layers > 0 && run.model.heads > 0 && run.model.vocab > 0;
+    const bool shaped = run.model.layers > 0 && run.model.hidden > 0 && run.model.vocab > 0;
     const bool formula = shaped && run.batch > 0 && run.microbatch > 0 && !run.moe();
     if (run.peak_bytes == 0 || !formula || run.machine.empty()) continue;
     const bool offload = run.excluded.find("offload") != std::string::npos ||
