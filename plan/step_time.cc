@@ -106,22 +106,21 @@ CountedParts TimePass(const PassWork& pass, const Hardware& hardware) {
 }
 
 struct StagePasses {
-  std::array<PassWork, 4> passes;  // by ActionKind
-  std::array<CountedParts, 4> times;
+  std::array<CountedParts, 4> times;  // by ActionKind
 
+  CountedParts& of(ActionKind kind) { return times[static_cast<size_t>(kind)]; }
   const TimeParts& parts(ActionKind kind) const { return times[static_cast<size_t>(kind)].parts; }
 };
 
 StagePasses TimeStage(const StageWorkload& stage, const Hardware& hardware) {
   StagePasses timed;
-  const auto set = [&](ActionKind kind, const PassWork& pass) {
-    timed.passes[static_cast<size_t>(kind)] = pass;
-    timed.times[static_cast<size_t>(kind)] = TimePass(pass, hardware);
-  };
-  set(ActionKind::kForward, stage.forward);
-  set(ActionKind::kBackward, Joined(stage.backward_input, stage.backward_weight));
-  set(ActionKind::kBackwardInput, stage.backward_input);
-  set(ActionKind::kBackwardWeight, stage.backward_weight);
+  timed.of(ActionKind::kForward) = TimePass(stage.forward, hardware);
+  timed.of(ActionKind::kBackwardInput) = TimePass(stage.backward_input, hardware);
+  timed.of(ActionKind::kBackwardWeight) = TimePass(stage.backward_weight, hardware);
+  const bool whole = stage.backward_weight.work.empty() && stage.backward_weight.exchanges.empty();
+  timed.of(ActionKind::kBackward) =
+      whole ? timed.of(ActionKind::kBackwardInput)
+            : TimePass(Joined(stage.backward_input, stage.backward_weight), hardware);
   return timed;
 }
 
@@ -156,13 +155,23 @@ class StepPredictor {
   }
 
  private:
-  StagePasses& Stage(const Action& action) { return stages_[static_cast<size_t>(action.stage)]; }
-
   CountedParts& PartsOf(const Action& action) {
-    return Stage(action).times[static_cast<size_t>(action.kind)];
+    return stages_[static_cast<size_t>(action.stage)].of(action.kind);
   }
-  const PassWork& WorkOf(const Action& action) {
-    return Stage(action).passes[static_cast<size_t>(action.kind)];
+
+  PassWork WorkOf(const Action& action) const {
+    const StageWorkload& stage = step_.stages[static_cast<size_t>(action.stage)];
+    switch (action.kind) {
+      case ActionKind::kForward:
+        return stage.forward;
+      case ActionKind::kBackward:
+        return Joined(stage.backward_input, stage.backward_weight);
+      case ActionKind::kBackwardInput:
+        return stage.backward_input;
+      case ActionKind::kBackwardWeight:
+        return stage.backward_weight;
+    }
+    return {};
   }
 
   // Pairs of the same stages and kinds cost the same.

@@ -9,7 +9,7 @@
 
 namespace choir::planner {
 
-// By machine and software ("h100 llm-foundry"), or by machine: over all its software.
+// By machine and software ("h100 llm-foundry").
 struct FrozenConstants {
   std::map<std::string, Values> systems;
 

@@ -116,17 +116,15 @@ absl::StatusOr<std::unique_ptr<Bench>> LoadBench(const std::string& source_folde
 }
 
 FrozenConstants FitAll(const Bench& bench) {
-  std::map<std::string, Samples> machines, systems, kin;
+  std::map<std::string, Samples> systems, kin;
   for (const Sample& sample : bench.samples) {
     if (!Calibrates(sample)) continue;
-    machines[sample.run->machine].push_back(&sample);
     systems[sample.run->system].push_back(&sample);
     kin[sample.run->kin].push_back(&sample);
   }
   std::map<std::string, Values> starts;
   for (const auto& [name, samples] : kin) starts[name] = Fit(samples);
   FrozenConstants frozen;
-  for (const auto& [name, samples] : machines) frozen.systems[name] = Fit(samples);
   for (const auto& [name, samples] : systems) {
     frozen.systems[name] = FitSystem(starts[samples.front()->run->kin], samples);
   }

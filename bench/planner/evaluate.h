@@ -21,8 +21,8 @@ struct Bench {
 };
 absl::StatusOr<std::unique_ptr<Bench>> LoadBench(const std::string& source_folder);
 
-// Constants of each system and, over all its software, of each machine, from calibrate rows. Those
-// of a system start from a fit to all machines with software of its kind.
+// Constants of each system from its calibrate rows, starting from a fit to all machines with
+// software of its kind.
 FrozenConstants FitAll(const Bench& bench);
 
 // Seconds predicted for one run, by level.

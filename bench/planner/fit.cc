@@ -176,7 +176,12 @@ Hardware WithConstants(Hardware hardware, const Values& values) {
 }
 
 Sample MakeSample(const PublishedRun& run, const Hardware& datasheet) {
-  return {&run, &datasheet, BuildStep(run, datasheet.links.ranks_per_node)};
+  Sample sample{&run, &datasheet, BuildStep(run, datasheet.links.ranks_per_node)};
+  sample.few = sample.more = sample.step;
+  ScheduleSpec &few = sample.few.schedule, &more = sample.more.schedule;
+  few.microbatches = 2 * few.ranks + few.microbatches % few.ranks;
+  more.microbatches = few.microbatches + few.ranks;
+  return sample;
 }
 
 double PredictSecondsInFull(const Sample& sample, const Values& values) {
@@ -184,15 +189,11 @@ double PredictSecondsInFull(const Sample& sample, const Values& values) {
 }
 
 double PredictSeconds(const Sample& sample, const Values& values) {
-  const ScheduleSpec& spec = sample.step.schedule;
-  const int few = 2 * spec.ranks + spec.microbatches % spec.ranks, more = few + spec.ranks;
-  if (spec.microbatches <= more) return Seconds(sample, sample.step, values);
-  StepWorkload step = sample.step;
-  step.schedule.microbatches = few;
-  const double first = Seconds(sample, step, values);
-  step.schedule.microbatches = more;
-  const double second = Seconds(sample, step, values);
-  return second + (second - first) / spec.ranks * (spec.microbatches - more);
+  const ScheduleSpec &spec = sample.step.schedule, &more = sample.more.schedule;
+  if (spec.microbatches <= more.microbatches) return Seconds(sample, sample.step, values);
+  const double first = Seconds(sample, sample.few, values);
+  const double second = Seconds(sample, sample.more, values);
+  return second + (second - first) / spec.ranks * (spec.microbatches - more.microbatches);
 }
 
 Values Fit(const std::vector<const Sample*>& samples, const Belief& belief) {

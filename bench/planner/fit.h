@@ -30,6 +30,7 @@ struct Sample {
   const PublishedRun* run = nullptr;
   const Hardware* datasheet = nullptr;
   StepWorkload step;
+  StepWorkload few, more;  // the same with fewer microbatches: see PredictSeconds
 };
 Sample MakeSample(const PublishedRun& run, const Hardware& datasheet);
 

@@ -56,7 +56,12 @@ double ActivationBytes(const PublishedRun& run) {
   return m.fused_attention ? ModernBlock(run, sbh) : OldBlock(run, sbh);
 }
 
-PublishedMemory MemoryOf(const PublishedRun& run) {
+PublishedMemory MemoryOf(const PublishedRun& published) {
+  PublishedRun run = published;
+  if (run.model.heads == 0) {  // not published; counts only through the row sums of attention
+    run.model.heads = run.model.kv_heads = std::max(1, run.model.hidden / 128);
+    run.model.head_dim = run.model.hidden / run.model.heads;
+  }
   const PublishedModel& m = run.model;
   const PublishedLayout& l = run.layout;
   PublishedMemory memory;
