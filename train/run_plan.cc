@@ -1,9 +1,11 @@
 #include "train/run_plan.h"
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <set>
+#include <thread>
 
 #include "base/status.h"
 #include "base/strings.h"
@@ -76,6 +78,33 @@ absl::StatusOr<RankPlan> RunRank(const RunPlan& plan, const PlanRequest& request
   trace.workload = true;
   ASSIGN_OR_RETURN(StepTrace result, TraceStep(plan.config, trace));
   return RankPlan{rank, std::move(result)};
+}
+
+// On as many threads as there are processors: a trace is the work of one.
+absl::Status RunRanks(const PlanRequest& request, int node_size, RunPlan& plan) {
+  const std::vector<int> ranks = RanksToRun(request, plan.layout, plan.world);
+  for (int rank : ranks) {
+    if (rank >= 0 && rank < plan.world) continue;
+    return absl::InvalidArgumentError(StrCat("there is no rank ", rank, " among ", plan.world));
+  }
+  std::vector<absl::StatusOr<RankPlan>> results(ranks.size(), absl::UnknownError("not run"));
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < ranks.size(); i = next++) {
+      results[i] = RunRank(plan, request, ranks[i], node_size);
+    }
+  };
+  const size_t threads =
+      std::min<size_t>(ranks.size(), std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<std::thread> others;
+  for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+  for (std::thread& other : others) other.join();
+  for (auto& result : results) {
+    RETURN_IF_ERROR(result.status());
+    plan.ranks.push_back(*std::move(result));
+  }
+  return absl::OkStatus();
 }
 
 // Of the ranks that were run only by default, the fuller one of each pipe coordinate.
@@ -162,13 +191,7 @@ absl::StatusOr<RunPlan> PlanRun(const RunConfig& config, const PlanRequest& requ
   const int64_t vocabulary = *plan.config.model.vocab_size;
   plan.parameters = CountParameters(plan.config.model, vocabulary);
   plan.flops = CountFlops(plan.config.model, vocabulary);
-  for (int rank : RanksToRun(request, plan.layout, plan.world)) {
-    if (rank < 0 || rank >= plan.world) {
-      return absl::InvalidArgumentError(StrCat("there is no rank ", rank, " among ", plan.world));
-    }
-    ASSIGN_OR_RETURN(RankPlan of_rank, RunRank(plan, request, rank, node_size));
-    plan.ranks.push_back(std::move(of_rank));
-  }
+  RETURN_IF_ERROR(RunRanks(request, node_size, plan));
   if (request.ranks.empty()) KeepWorst(plan.layout, plan);
   plan.tokens = plan.ranks.front().trace.labels;
   if (request.hardware && request.ranks.empty()) {

@@ -98,7 +98,7 @@ void OneRank(const RunConfig& config, World& world, std::mutex& mutex, Found& fo
                                "\n  measured ", Line(measured)));
 }
 
-Found Run(const Setting& setting, const Strings& policy) {
+Found RunSetting(const Setting& setting, const Strings& policy) {
   const RunConfig config = Config(setting, policy);
   Found found;
   found.gradients.resize(static_cast<size_t>(setting.ranks));
@@ -137,7 +137,7 @@ TEST(PlanExactThreadTest, GradientsAndPeaksOfEveryPolicy) {
   for (const Setting& setting : kSettings) {
     std::vector<Hash128> none;
     for (const Strings& policy : kPolicies) {
-      const Found found = Run(setting, policy);
+      const Found found = RunSetting(setting, policy);
       ASSERT_FALSE(testing::Test::HasFatalFailure());
       if (none.empty()) none = found.gradients;
       std::string name;
