@@ -106,7 +106,7 @@ Tensor Arrivals::Start(const ExchangePlan& plan, const Tensor& sorted) {
                                          sorted.options(MemoryCategory::kCommunication));
     flights_.push_back({plan.group->AllToAll(arrived, Scaled(piece.recv_rows, width), packed,
                                              Scaled(piece.send_rows, width)),
-                        arrived});
+                        arrived, packed});
   }
   rows_ = Tensor::Empty({plan.arriving_rows, width}, sorted.options(MemoryCategory::kActivations));
   return rows_;
@@ -146,7 +146,7 @@ void Returns::Start(const ExchangePlan& plan, int64_t i, const Tensor& rows) {
       Tensor::Empty({Sum(piece.send_rows), width}, rows.options(MemoryCategory::kCommunication));
   flights_.push_back({plan.group->AllToAll(returned, Scaled(piece.send_rows, width), leaving,
                                            Scaled(piece.recv_rows, width)),
-                      returned});
+                      returned, leaving});
 }
 
 Tensor Returns::Collect(const ExchangePlan& plan, const Tensor& rows) {

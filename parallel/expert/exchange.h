@@ -31,6 +31,7 @@ class Arrivals {
   struct Flight {
     Event event;
     Tensor arrived;  // undefined: not under way
+    Tensor sent;     // here for as long as `arrived`, however early it has left
   };
   std::vector<Flight> flights_;  // by piece
   Tensor rows_;
@@ -47,7 +48,7 @@ class Returns {
  private:
   struct Flight {
     Event event;
-    Tensor returned;
+    Tensor returned, sent;
   };
   std::vector<Flight> flights_;
   const void* from_ = nullptr;  // the rows that were started

@@ -102,6 +102,7 @@ Announced Announce(const Tensor& counts, const RowLeaves* rows, const ExchangeMe
     all.counts.assign(received.begin(), received.end());
   }
   if (rows != nullptr) all.index = GatherLeaves(*rows, group, counts.device());
+  if (answer != nullptr && !answer->positions.empty()) all.index = answer->positions;
   return all;
 }
 
@@ -191,7 +192,7 @@ ExchangePlan PlanExchange(const Tape& tape, const Dispatch& dispatch,
   const RowLeaves* rows = tape.rows().get();
   if (plan.group == nullptr) {
     if (members.routing != nullptr && answer == nullptr) {
-      members.routing->Tell({ExpertCounts(dispatch), {}});
+      members.routing->Tell({ExpertCounts(dispatch), {}, {}});
     }
     plan.arriving_rows = plan.sorted_rows;
     plan.offsets = dispatch.offsets;
@@ -204,7 +205,7 @@ ExchangePlan PlanExchange(const Tape& tape, const Dispatch& dispatch,
   plan.offsets = Tensor::Empty({all.experts + 1}, CountsOn(DeviceOf(dispatch)));
   const std::vector<int64_t> begins = SortedBegins(dispatch, answer);
   if (members.routing != nullptr && answer == nullptr) {
-    members.routing->Tell({ExpertCounts(dispatch), all.counts});
+    members.routing->Tell({ExpertCounts(dispatch), all.counts, all.index});
   }
   auto leaves = std::make_shared<GroupedLeaves>();
   leaves->index = all.index;

@@ -29,8 +29,9 @@ struct RoutingQuestion {
 };
 
 struct RoutingAnswer {
-  std::vector<int64_t> sent;      // by expert: rows of this rank
-  std::vector<int32_t> arriving;  // [members, leaves, experts of this rank]
+  std::vector<int64_t> sent;       // by expert: rows of this rank
+  std::vector<int32_t> arriving;   // [members, leaves, experts of this rank]
+  std::vector<int64_t> positions;  // of the members' leaves, [members, leaves]; may be empty
 };
 
 class ExchangeRouting {

@@ -19,6 +19,20 @@ Bucket::Bucket(const Place& place, const SumAxes& axes, std::span<const Summand>
     shard_ = place.Coord(axes.shard);
   }
   Pack(summands);
+  if (rounds()) ReserveRounded();
+}
+
+// For both exchanges, so that memory is taken when the bucket is made and not when they happen to
+// start.
+void Bucket::ReserveRounded() {
+  const int64_t mine = Mine().NumElements();
+  int64_t received = axes_.shard.empty() ? 0 : mine * shards_;
+  if (!axes_.outer.empty()) {
+    Communicator& group = place_.Group(axes_.outer);
+    const auto counts = ShardCounts({mine}, {}, group.size());
+    received = std::max(received, counts[static_cast<size_t>(group.rank())] * group.size());
+  }
+  exchange_.Reserve(buffer_.NumElements(), received, buffer_.device());
 }
 
 void Bucket::Pack(std::span<const Summand> summands) {

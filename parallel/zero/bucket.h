@@ -74,6 +74,7 @@ class Bucket {
   void Pack(std::span<const Summand> summands);
   void Start(int step);
   void StartOuter(Communicator& group);
+  void ReserveRounded();
   void EndStep();
   Tensor Mine() const;
   RoundedExchange::Encode Rounding(int64_t begin, Step step) const;

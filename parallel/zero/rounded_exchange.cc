@@ -8,14 +8,20 @@
 
 namespace choir {
 
+void RoundedExchange::Reserve(int64_t sent, int64_t received, Device device) {
+  const TensorOptions options{DType::kBF16, device, MemoryCategory::kCommunication};
+  sent_room_ = Tensor::Empty({sent}, options);
+  received_room_ = Tensor::Empty({received}, options);
+}
+
 Event RoundedExchange::Start(Communicator& group, const Tensor& x, std::span<const int64_t> counts,
                              const Encode& encode) {
   members_ = group.size();
   const auto mine = counts.begin() + group.rank();
   mine_ = x.Rows(std::accumulate(counts.begin(), mine, int64_t{0}), *mine);
-  const TensorOptions options{DType::kBF16, x.device(), MemoryCategory::kCommunication};
-  sent_ = Tensor::Empty({x.NumElements()}, options);
-  received_ = Tensor::Empty({*mine * members_}, options);
+  if (!sent_room_.defined()) Reserve(x.NumElements(), *mine * members_, x.device());
+  sent_ = sent_room_.Rows(0, x.NumElements());
+  received_ = received_room_.Rows(0, *mine * members_);
   RecordWork(MemoryWork("round_gradient", x, sent_));
   if (x.device() != Device::kMeta) {
     BFloat16* codes = sent_.data<BFloat16>();

@@ -22,6 +22,9 @@ class RoundedExchange {
   // Rounds elements [begin, begin + n) of x to `codes` [n].
   using Encode = std::function<void(int64_t begin, int64_t n, BFloat16* codes)>;
 
+  // Memory for the largest of several exchanges, kept as long as this: `sent` elements of x and
+  // `received` ones of all members. Without it Start allocates, whenever that is.
+  void Reserve(int64_t sent, int64_t received, Device device);
   // x [sum of counts], F32, on the CPU; segment i is member i's, counts[i] elements. Starts what
   // the event ends; x may be read meanwhile, and is `group`'s no more.
   Event Start(Communicator& group, const Tensor& x, std::span<const int64_t> counts,
@@ -32,9 +35,10 @@ class RoundedExchange {
   bool pending() const { return mine_.defined(); }
 
  private:
-  Tensor mine_;      // of x
-  Tensor sent_;      // bf16: all of x
-  Tensor received_;  // bf16: this rank's segment, of each member
+  Tensor mine_;                       // of x
+  Tensor sent_room_, received_room_;  // of Reserve
+  Tensor sent_;                       // bf16: all of x
+  Tensor received_;                   // bf16: this rank's segment, of each member
   int members_ = 0;
 };
 
