@@ -11,6 +11,7 @@
 #include "train/config.h"
 #include "train/exit_code.h"
 #include "train/plan_advice.h"
+#include "train/plan_pareto.h"
 #include "train/plan_report.h"
 #include "train/run_plan.h"
 #include "train/schedule_plan.h"
@@ -27,7 +28,7 @@ struct PlanArguments {
   std::string routing = "balanced";
   std::optional<int> node_size;
   std::vector<int> ranks;
-  bool show_schedule = false, search = false;
+  bool show_schedule = false, search = false, pareto = false;
   ScheduleArguments schedule;  // world and json are of all
 };
 
@@ -129,11 +130,23 @@ absl::Status ShowSearch(const PlanArguments& arguments, const RunConfig& config)
   return absl::OkStatus();
 }
 
+absl::Status ShowPareto(const PlanArguments& arguments, const RunConfig& config) {
+  ASSIGN_OR_RETURN(const PlanRequest request, RequestOf(arguments));
+  if (!request.hardware || !request.ranks.empty()) {
+    return absl::InvalidArgumentError(
+        "choir plan --pareto: needs --hardware to tell time, and chooses the rank itself");
+  }
+  ASSIGN_OR_RETURN(const Pareto pareto, PlanPareto(config, request));
+  std::cout << (arguments.schedule.json ? ParetoJson(pareto).dump(2) + "\n" : ParetoText(pareto));
+  return absl::OkStatus();
+}
+
 absl::Status Plan(const PlanArguments& arguments, const std::vector<Override>& overrides) {
   // What runs elsewhere can be planned here: its files may be missing.
   ASSIGN_OR_RETURN(const auto config,
                    LoadConfigWith<RunConfig>(arguments.config, overrides, {.check_paths = false}));
   if (arguments.search) return ShowSearch(arguments, config);
+  if (arguments.pareto) return ShowPareto(arguments, config);
   if (!arguments.show_schedule) return ShowPlan(arguments, config);
   ASSIGN_OR_RETURN(const std::string text, ShowSchedule(arguments.schedule, config));
   std::cout << text;
@@ -165,6 +178,9 @@ void AddPlanCommand(Program& program) {
       ->delimiter(',');
   CLI::Option* search =
       plan->add_flag("--search", arguments->search, "rank layouts for --world instead");
+  plan->add_flag("--pareto", arguments->pareto,
+                 "memory against time of recomputation, for the fullest rank, instead")
+      ->excludes(search);
   CLI::Option* schedule =
       plan->add_flag("--schedule", arguments->show_schedule, "show a pipeline schedule instead");
   schedule->excludes(search);

@@ -63,10 +63,12 @@ std::string Describe(const PeakComparison& c) {
   return text + Row("total", c.predicted.total, c.measured.total);
 }
 
-JsonLine PeakMetrics(const PeakComparison& c) {
+JsonLine PeakMetrics(const PeakComparison& c, int64_t now) {
   JsonLine both, line;
-  both.Add("predicted", PeaksJson(c.predicted)).Add("measured", PeaksJson(c.measured));
-  return line.Add("step", c.step).Add("memory_plan", both);
+  both.Add("step", c.step)
+      .Add("predicted", PeaksJson(c.predicted))
+      .Add("measured", PeaksJson(c.measured));
+  return line.Add("step", now).Add("memory_plan", both);
 }
 
 }  // namespace choir

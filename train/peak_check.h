@@ -37,7 +37,7 @@ class PeakCheck {
 
 // One line if they are equal, else a table of the categories that differ.
 std::string Describe(const PeakComparison& comparison);
-// {"step": ..., "memory_plan": {"predicted": {...}, "measured": {...}}}
-JsonLine PeakMetrics(const PeakComparison& comparison);
+// {"step": `now`, "memory_plan": {"step": ..., "predicted": {...}, "measured": {...}}}
+JsonLine PeakMetrics(const PeakComparison& comparison, int64_t now);
 
 }  // namespace choir

@@ -108,7 +108,7 @@ absl::StatusOr<Choice> ChooseRules(const RunConfig& config, const RecomputeGraph
     target -= choice.peak - budget;
   }
   const auto least = ParetoCurve(graph, 2);
-  return absl::OutOfRangeError(
+  return absl::InvalidArgumentError(
       StrCat("train.recompute: budget of ", budget, " bytes: rank ", place.rank, " needs some ",
              least.back().cost.peak_bytes,
              " at least, however much it computes again; keeping everything it needs ", all));

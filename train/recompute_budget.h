@@ -29,8 +29,9 @@ absl::StatusOr<RecomputeGraph> TraceGraph(const RunConfig& config, const RunLayo
                                           const BudgetRequest& request, int pipe);
 
 // `config` itself unless it has a budget; else with rules that keep each pipe coordinate within it,
-// as a trace of them has shown. OutOfRange where the budget is too small: says which rank needs how
-// much. `config` is resolved and its layout chosen. Sends nothing; the same on every rank.
+// as a trace of them has shown. InvalidArgument where the budget is too small: says which rank
+// needs how much. `config` is resolved and its layout chosen. Sends nothing; the same on every
+// rank.
 absl::StatusOr<RunConfig> WithChosenRecompute(const RunConfig& config,
                                               const BudgetRequest& request);
 

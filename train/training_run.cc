@@ -276,7 +276,7 @@ absl::Status TrainingRun::CheckPeaks() {
   return OnFirst([&] {
     if (peaks->exact()) progress_.Print(Describe(*peaks));
     if (!all_exact) progress_.Print("memory: on some rank the plan is wrong; see log/rank-*.txt");
-    return WriteStatus(metrics_->Write(PeakMetrics(*peaks)));
+    return WriteStatus(metrics_->Write(PeakMetrics(*peaks, trainer_->step())));
   });
 }
 

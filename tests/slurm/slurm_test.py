@@ -30,7 +30,7 @@ def lines_of(run):
 
 
 def steps_of(run):
-    return [l for l in lines_of(run) if "eval" not in l]
+    return [l for l in lines_of(run) if "eval" not in l and "memory_plan" not in l]
 
 
 def processes_of(run):

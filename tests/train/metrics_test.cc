@@ -97,6 +97,19 @@ TEST(MetricsTest, MemoryIsThatOfTheModel) {
   EXPECT_LE(memory["total"], sum);
 }
 
+// P4: predicted = measured, and the fullest step is a step of the run.
+TEST(MetricsTest, TheMemoryPlanWasExact) {
+  const Metrics metrics = ReadMetrics(MoeRun());
+  ASSERT_EQ(metrics.memory_plans.size(), 1u);
+  const nlohmann::json& plan = metrics.memory_plans[0]["memory_plan"];
+  EXPECT_EQ(plan["predicted"], plan["measured"]);
+  const nlohmann::json& step = metrics.steps.at(plan["step"].get<size_t>() - 1);
+  EXPECT_EQ(plan["measured"], step["memory"]);
+  for (const nlohmann::json& other : metrics.steps) {
+    EXPECT_LE(other["memory"]["total"], step["memory"]["total"]);
+  }
+}
+
 TEST(MetricsTest, ValidationsComeAtTheirSteps) {
   const Metrics metrics = ReadMetrics(MoeRun());
   ASSERT_EQ(metrics.validations.size(), 2u * 29u);

@@ -114,6 +114,7 @@ const Setting kSettings[] = {
     {"tiny", 1, "data=1", "fp32"},
     {"tiny", 2, "data=2,shard=2,zero=2", "bf16-lean"},
     {"tiny", 4, "data=2,shard=2,tensor=2,zero=1", "bf16"},
+    {"tiny", 4, "data=4,shard=2,zero=1", "bf16", {"--precision.wire=bf16"}},
     {"tiny", 2, "context=2", "mxfp8"},
     {"tiny", 2, "context=2,context_method=ring", "fp32"},
     {"tiny", 2, "pipeline=2,schedule=zero_bubble", "fp32"},

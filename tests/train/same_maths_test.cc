@@ -37,10 +37,14 @@ TEST(SameMathsTest, RecomputeChangesMemoryOnly) {
     const std::string cheap =
         RunWith(config, {whole, "--train.recompute=[norm, \"*swiglu\", qkv.rotary]"});
     const std::string all = RunWith(config, {whole, "--train.recompute=[\"*\"]"});
+    const std::string full = RunWith(config, {whole, "--train.recompute=full"});
+    ExpectSameRun(keep, full);
     ExpectSameRun(keep, cheap);
     ExpectSameRun(keep, all);
     EXPECT_LT(ActivationPeak(cheap), ActivationPeak(keep)) << config;
-    EXPECT_NE(ActivationPeak(all), ActivationPeak(keep)) << config;
+    // Made again all at once, just before the first gradient: there is little to gain.
+    EXPECT_LE(ActivationPeak(all), ActivationPeak(keep)) << config;
+    EXPECT_LT(ActivationPeak(full), ActivationPeak(cheap)) << config;
   }
 }
 
