@@ -1,10 +1,14 @@
 // `choir plan`
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "train/commands.h"
@@ -44,13 +48,46 @@ absl::StatusOr<std::optional<Hardware>> FindHardware(const PlanArguments& argume
   return absl::NotFoundError(StrCat("--hardware: there is neither a file ", name, " nor ", beside));
 }
 
+// A number, or what a run has measured: the load of its busiest expert over the mean.
+absl::StatusOr<double> SkewOf(const std::string& routing) {
+  char* end = nullptr;
+  const double number = std::strtod(routing.c_str(), &end);
+  if (!routing.empty() && *end == '\0' && number >= 1) return number;
+  const std::string path = routing + "/metrics.jsonl";
+  if (!std::filesystem::exists(path)) {
+    return absl::InvalidArgumentError(
+        StrCat("--routing: ", routing,
+               " is neither balanced, worst, a number from 1 on nor the "
+               "folder of a run"));
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  double most = 0;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const auto entry = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (entry.is_object() && entry.contains("expert_load_max") &&
+        entry["expert_load_max"].is_number()) {
+      most = std::max(most, entry["expert_load_max"].get<double>());
+    }
+  }
+  if (most >= 1) return most;
+  return absl::InvalidArgumentError(
+      StrCat("--routing: ", path, " has no expert_load_max: a run without experts?"));
+}
+
 absl::StatusOr<PlanRequest> RequestOf(const PlanArguments& arguments) {
   PlanRequest request;
   ASSIGN_OR_RETURN(request.hardware, FindHardware(arguments));
   request.world = arguments.schedule.world.value_or(0);
   request.node_size = arguments.node_size.value_or(0);
   request.ranks = arguments.ranks;
-  if (arguments.routing == "worst") request.routing = PlannedRouting::kWorst;
+  if (arguments.routing == "balanced") return request;
+  if (arguments.routing == "worst") {
+    request.routing = PlannedRouting::kWorst;
+    return request;
+  }
+  request.routing = PlannedRouting::kSkewed;
+  ASSIGN_OR_RETURN(request.skew, SkewOf(arguments.routing));
   return request;
 }
 
@@ -171,8 +208,9 @@ void AddPlanCommand(Program& program) {
                    "ranks of a node (default: parallel.node_size, else the hardware's)")
       ->check(CLI::Range(1, ParallelConfig::kMaxDegree));
   plan->add_option("--routing", arguments->routing,
-                   "tokens of experts: balanced, or worst: all choose those of the planned rank")
-      ->check(CLI::IsMember({"balanced", "worst"}));
+                   "tokens of experts: balanced; a number: the load of the planned rank's over the "
+                   "mean; the folder of a run: its busiest expert's; worst: all choose the planned "
+                   "rank's");
   plan->add_option("--ranks", arguments->ranks,
                    "ranks to run (default: the fuller of the first and the last of each stage)")
       ->delimiter(',');

@@ -70,11 +70,13 @@ absl::StatusOr<RankPlan> RunRank(const RunPlan& plan, const PlanRequest& request
   WorstRouting worst(plan.config.parallel.capacity_factor,
                      plan.layout.degrees.context * plan.layout.degrees.tensor);
   BalancedRouting balanced;
+  SkewedRouting skewed(request.skew);
   TraceRequest trace;
   trace.place = {rank, plan.world, std::max(1, node_size)};
   trace.data.languages = plan.languages;
   trace.routing = &balanced;
   if (request.routing == PlannedRouting::kWorst) trace.routing = &worst;
+  if (request.routing == PlannedRouting::kSkewed) trace.routing = &skewed;
   trace.workload = true;
   ASSIGN_OR_RETURN(StepTrace result, TraceStep(plan.config, trace));
   return RankPlan{rank, std::move(result)};

@@ -18,6 +18,7 @@ namespace choir {
 // How many rows experts get.
 enum class PlannedRouting : uint8_t {
   kBalanced,  // each as many
+  kSkewed,    // those of the planned rank more often than the mean
   kWorst      // every token of every rank first chooses this rank's experts
 };
 
@@ -26,6 +27,7 @@ struct PlanRequest {
   int node_size = 0;                 // ranks of a node; 0: the hardware's, else unknown
   std::optional<Hardware> hardware;  // none: no time, and nothing is said to fit or not
   PlannedRouting routing = PlannedRouting::kBalanced;
+  double skew = 1;  // of kSkewed: the load of the planned rank's experts over the mean
   // Of a pipeline only its first two ranks and its last one: those between are taken to be like the
   // second. For candidates.
   bool sample = false;

@@ -59,6 +59,30 @@ RoutingAnswer BalancedRouting::Ask(const RoutingQuestion& q) {
   return answer;
 }
 
+RoutingAnswer SkewedRouting::Ask(const RoutingQuestion& q) {
+  RoutingAnswer answer = BalancedRouting().Ask(q);
+  const int64_t first = First(q), local = Local(q), others = Experts(q) - local;
+  int64_t left = 0;  // rows for the other experts
+  for (int64_t rows : answer.sent) left += rows;
+  for (int64_t e = first; e < first + local; ++e) {
+    int64_t& rows = answer.sent[static_cast<size_t>(e)];
+    const auto more = static_cast<int64_t>(std::ceil(factor_ * static_cast<double>(rows)));
+    rows = std::min({more, q.tokens, left});
+    left -= rows;
+  }
+  for (int64_t e = 0, i = 0; e < Experts(q); ++e) {
+    if (e >= first && e < first + local) continue;
+    answer.sent[static_cast<size_t>(e)] = Share(left, others, i++);
+  }
+  for (int64_t m = 0; m < q.members; ++m) {
+    for (int64_t e = 0; e < local; ++e) {
+      answer.arriving[static_cast<size_t>(m * q.leaves * local + e)] =
+          static_cast<int32_t>(answer.sent[static_cast<size_t>(first + e)]);
+    }
+  }
+  return answer;
+}
+
 RoutingAnswer WorstRouting::Ask(const RoutingQuestion& q) {
   RoutingAnswer answer;
   const int64_t experts = Experts(q), local = Local(q);

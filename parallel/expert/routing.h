@@ -62,6 +62,18 @@ class BalancedRouting : public ExchangeRouting {
   void Tell(RoutingAnswer) override {}
 };
 
+// This rank's experts are chosen `factor` times as often as on the mean, by every rank (a factor of
+// 1 is balanced; each token chooses an expert once at most); others as often as each other.
+class SkewedRouting : public ExchangeRouting {
+ public:
+  explicit SkewedRouting(double factor) : factor_(factor) {}
+  RoutingAnswer Ask(const RoutingQuestion& question) override;
+  void Tell(RoutingAnswer) override {}
+
+ private:
+  double factor_;
+};
+
 // Every token of every rank chooses this rank's experts first: nothing needs more memory here. With
 // a capacity factor an expert takes no more of a microbatch, which is cut over `token_ranks` ranks.
 class WorstRouting : public ExchangeRouting {

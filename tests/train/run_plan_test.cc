@@ -104,12 +104,18 @@ TEST(RunPlanTest, TimeAndAdvice) {
 
 TEST(RunPlanTest, WorstRoutingNeedsMore) {
   const Strings one = {"--world", "64", "--ranks", "0"};
-  Strings worst = one;
+  Strings worst = one, skewed = one, even = one;
   worst.insert(worst.end(), {"--routing", "worst"});
+  skewed.insert(skewed.end(), {"--routing", "1.5"});
+  even.insert(even.end(), {"--routing", "1"});
   const auto total = [](const nlohmann::json& plan) {
     return plan["ranks"][0]["memory"]["total"].get<int64_t>();
   };
-  EXPECT_GT(total(PlanAsJson("mixtral-8x7b", worst)), 2 * total(PlanAsJson("mixtral-8x7b", one)));
+  const int64_t balanced = total(PlanAsJson("mixtral-8x7b", one));
+  EXPECT_EQ(total(PlanAsJson("mixtral-8x7b", even)), balanced);
+  EXPECT_GT(total(PlanAsJson("mixtral-8x7b", skewed)), balanced);
+  EXPECT_GT(total(PlanAsJson("mixtral-8x7b", worst)), 2 * balanced);
+  EXPECT_GT(total(PlanAsJson("mixtral-8x7b", worst)), total(PlanAsJson("mixtral-8x7b", skewed)));
 }
 
 TEST(RunPlanTest, SearchRanksLayoutsThatFitFirst) {
@@ -170,6 +176,8 @@ TEST(RunPlanTest, WrongInputIsNamed) {
   EXPECT_THAT(error("mixtral-8x7b", {"--world", "64", "--ranks", "64"}),
               HasSubstr("there is no rank 64 among 64"));
   EXPECT_THAT(error("mixtral-8x7b", {"--search"}), HasSubstr("needs --world"));
+  EXPECT_THAT(error("mixtral-8x7b", {"--routing", "best"}),
+              HasSubstr("--routing: best is neither balanced, worst, a number"));
   EXPECT_THAT(error("tiny", {"--data.path=nowhere", "--model.vocab_size=auto"}),
               HasSubstr("model.vocab_size is auto, and there are no data at nowhere"));
 }
