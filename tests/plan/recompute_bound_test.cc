@@ -8,17 +8,6 @@
 namespace choir {
 namespace {
 
-// All actions of all classes, one after another; false after the last.
-bool Next(const RecomputeModel& model, ClassActions& actions) {
-  for (size_t c = 0; c < actions.size(); ++c) {
-    const int last = model.classes[c].can_offload ? 2 : 1;
-    const int next = static_cast<int>(actions[c]) + 1;
-    actions[c] = static_cast<RecomputeAction>(next <= last ? next : 0);
-    if (next <= last) return true;
-  }
-  return false;
-}
-
 TEST(RecomputeBoundTest, NoChoiceWithinTheBudgetIsCheaper) {
   for (uint64_t seed = 0; seed < 60; ++seed) {
     const RecomputeGraph graph = RandomGraph(seed, {.kernels = 8});

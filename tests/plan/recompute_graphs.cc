@@ -200,4 +200,14 @@ RecomputeGraph StackGraph(const StackOptions& options) {
   return std::move(s.graph);
 }
 
+bool Next(const RecomputeModel& model, ClassActions& actions) {
+  for (size_t c = 0; c < actions.size(); ++c) {
+    const int last = model.classes[c].can_offload ? 2 : 1;
+    const int next = static_cast<int>(actions[c]) + 1;
+    actions[c] = static_cast<RecomputeAction>(next <= last ? next : 0);
+    if (next <= last) return true;
+  }
+  return false;
+}
+
 }  // namespace choir

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "plan/recompute_cost.h"
 #include "plan/recompute_graph.h"
 
 namespace choir {
@@ -29,5 +30,8 @@ RecomputeGraph StackGraph(const StackOptions& options);
 // The same as Evaluate, done by keeping what a tape would keep: after every step, everything that
 // no future step can want is thrown away.
 RecomputeCost LiteralCost(const RecomputeGraph& graph, const RecomputeChoice& choice);
+
+// Counts through all actions of all classes: the next ones; false after the last.
+bool Next(const RecomputeModel& model, ClassActions& actions);
 
 }  // namespace choir
