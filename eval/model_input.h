@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "data/batch.h"
+#include "data/loader/batch.h"
 #include "model/transformer.h"
 
 namespace choir {

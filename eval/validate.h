@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "data/validation.h"
+#include "data/loader/validation.h"
 #include "model/transformer.h"
 
 namespace choir {

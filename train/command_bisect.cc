@@ -4,7 +4,7 @@
 
 #include "base/status.h"
 #include "base/strings.h"
-#include "data/loader.h"
+#include "data/loader/loader.h"
 #include "train/bisect.h"
 #include "train/commands.h"
 #include "train/exit_code.h"

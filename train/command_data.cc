@@ -2,7 +2,7 @@
 #include <iostream>
 #include <memory>
 
-#include "data/commands.h"
+#include "data/build/commands.h"
 #include "train/commands.h"
 #include "train/config.h"
 #include "train/exit_code.h"

@@ -3,7 +3,7 @@
 #include <iterator>
 #include <memory>
 
-#include "data/commands.h"
+#include "data/build/commands.h"
 #include "train/commands.h"
 #include "train/exit_code.h"
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "data/batch.h"
+#include "data/loader/batch.h"
 #include "train/config.h"
 
 namespace choir {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/exact_sum.h"
-#include "data/batch.h"
+#include "data/loader/batch.h"
 #include "model/transformer.h"
 #include "parallel/pipeline/runner.h"
 #include "train/layout.h"

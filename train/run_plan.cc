@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 #include "base/strings.h"
-#include "data/token_corpus.h"
+#include "data/shard/token_corpus.h"
 #include "train/auto_layout.h"
 #include "train/recompute_budget.h"
 #include "train/recompute_rules.h"

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "checkpoint/contents.h"
 #include "checkpoint/manifest.h"
-#include "data/loader.h"
+#include "data/loader/loader.h"
 #include "eval/validate.h"
 #include "model/counts.h"
 #include "model/transformer.h"

@@ -47,8 +47,8 @@ LIBRARIES = (
     (
         "HDF5",
         re.compile(r"(hdf5/)?(serial/|openmpi/)?(hdf5(_hl)?|H5\w*)\.h$"),
-        re.compile(r"checkpoint/hdf5_file[^/]*$|data/hdf5_[^/]*$"),
-        "checkpoint/hdf5_file* and data/hdf5_*",
+        re.compile(r"checkpoint/hdf5_file[^/]*$|data/(\w+/)?hdf5_[^/]*$"),
+        "checkpoint/hdf5_file* and hdf5_* below data/",
     ),
 )
 

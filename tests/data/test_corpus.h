@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "data/commands.h"
+#include "data/build/commands.h"
 #include "data/data_config.h"
 #include "tests/base/scratch_folder.h"
 

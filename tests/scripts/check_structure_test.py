@@ -95,7 +95,7 @@ class IncludeTest(unittest.TestCase):
         self.expect_bad("checkpoint/save.cc", "<hdf5.h>", "only checkpoint/hdf5_file*")
         self.expect_bad("data/shard.cc", "<H5Fpublic.h>", "headers of HDF5")
         self.expect_good("checkpoint/hdf5_file.cc", "<hdf5.h>")
-        self.expect_good("data/hdf5_shard.h", "<hdf5.h>")
+        self.expect_good("data/shard/hdf5_shard.h", "<hdf5.h>")
 
     def test_cuda_files_see_only_plain_structs(self):
         self.expect_bad("ops/a.cu", '"base/config.h"', "only plain structs")

@@ -5,7 +5,7 @@
 
 #include "base/config.h"
 #include "base/strings.h"
-#include "data/build_config.h"
+#include "data/build/build_config.h"
 #include "model/counts.h"
 #include "tests/train/run_fixture.h"
 #include "train/config.h"

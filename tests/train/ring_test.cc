@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "data/loader.h"
+#include "data/loader/loader.h"
 #include "eval/model_input.h"
 #include "parallel/comm/local_world.h"
 #include "tests/train/run_fixture.h"

@@ -19,7 +19,7 @@
 #include "checkpoint/integrity.h"
 #include "checkpoint/load.h"
 #include "checkpoint/names.h"
-#include "data/commands.h"
+#include "data/build/commands.h"
 #include "tests/base/scratch_folder.h"
 
 namespace choir::train_test {

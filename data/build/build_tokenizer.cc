@@ -1,0 +1,137 @@
+// BuildTokenizer of data/build/commands.h.
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_format.h"
+#include "base/config_field.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "data/build/build_inputs.h"
+#include "data/build/commands.h"
+#include "data/text/documents.h"
+#include "data/text/utf8.h"
+#include "data/text_table.h"
+#include "data/tokenizer/sentencepiece_tokenizer.h"
+
+namespace choir {
+namespace {
+
+constexpr int kSampleFormat = 1;       // changes with what the sample or the trainer's settings are
+constexpr size_t kMaxSentence = 4000;  // bytes; bounds the trainer's quadratic cost by sentence
+
+// The lines of a text; longer ones are cut, at a space if there is one, never inside a character.
+void AddSentences(std::string_view text, std::vector<std::string>& sentences) {
+  while (!text.empty()) {
+    const size_t line = std::min(text.find('\n'), text.size());
+    size_t cut = line;
+    if (line > kMaxSentence) {
+      cut = text.substr(0, kMaxSentence).rfind(' ');
+      if (cut == text.npos || cut == 0) {
+        cut = kMaxSentence;
+        while ((static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
+      }
+    }
+    if (cut > 0) sentences.emplace_back(text.substr(0, cut));
+    text.remove_prefix(std::min(text.size(), cut == line ? line + 1 : cut));
+  }
+}
+
+struct Sample {
+  std::vector<std::string> sentences;
+  std::vector<std::pair<std::string, int64_t>> bytes;  // by language
+};
+
+// Documents of one language up to the budget. The share by hash is of the file's size, which is
+// JSON; so the cap, not the share, makes the budgets equal, and the share is taken a bit larger.
+absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, Sample& sample,
+                        MalformedCounter& malformed) {
+  const int64_t budget = config.tokenizer.sample_bytes_per_language;
+  const DocumentSample share(budget + budget / 2, file.bytes, config.tokenizer.seed);
+  ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader, DocumentReader::Open(file));
+  int64_t bytes = 0;
+  TextDocument document;
+  while (bytes < budget) {
+    const absl::StatusOr<bool> more = reader->Next(document);
+    if (!more.ok()) {
+      RETURN_IF_ERROR(malformed.Add(more.status()));
+      continue;
+    }
+    if (!*more) break;
+    if (!share.Contains(document)) continue;
+    AddSentences(document.text, sample.sentences);
+    bytes += static_cast<int64_t>(document.text.size());
+  }
+  sample.bytes.emplace_back(file.language, bytes);
+  return absl::OkStatus();
+}
+
+// Hash of all that the model is a function of.
+absl::StatusOr<std::string> InputsOf(const DataBuildConfig& config,
+                                     const std::vector<TextFile>& files) {
+  const TokenizerConfig& tokenizer = config.tokenizer;
+  Hasher128 hasher;
+  hasher.Update(StrCat("tokenizer ", kSampleFormat, " ", tokenizer.vocab_size, " ",
+                       tokenizer.sample_bytes_per_language, " ",
+                       ShortestDouble(tokenizer.character_coverage), " ", tokenizer.seed, "\n"));
+  for (const TextFile& file : files) {
+    if (file.split == Split::kTrain) RETURN_IF_ERROR(HashTextFile(file, hasher));
+  }
+  return ToHex(hasher.Digest());
+}
+
+// True if the model at `path` was made from these inputs and is still what it was.
+bool IsUpToDate(const std::string& path, const std::string& inputs) {
+  const absl::StatusOr<std::string> note = ReadFile(path + ".json");
+  if (!note.ok()) return false;
+  const nlohmann::json json = nlohmann::json::parse(*note, nullptr, false);
+  if (!json.is_object() || json.value("inputs", nlohmann::json()) != inputs) return false;
+  const auto tokenizer = OpenTokenizer(path);
+  return tokenizer.ok() &&
+         json.value("fingerprint", nlohmann::json()) == (*tokenizer)->fingerprint();
+}
+
+}  // namespace
+
+absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::string& path = config.tokenizer.model;
+  ASSIGN_OR_RETURN(const std::vector<TextFile> files, ListTextFiles(config.corpus));
+  ASSIGN_OR_RETURN(const std::string inputs, InputsOf(config, files));
+  if (IsUpToDate(path, inputs)) {
+    out << path << " is made from this text and these settings already: nothing to do\n";
+    return absl::OkStatus();
+  }
+  Sample sample;
+  MalformedCounter malformed(config.corpus.max_malformed);
+  for (const TextFile& file : files) {
+    if (file.split == Split::kTrain) RETURN_IF_ERROR(SampleFile(file, config, sample, malformed));
+  }
+  int64_t total = 0;
+  for (const auto& [language, bytes] : sample.bytes) total += bytes;
+  out << "training a tokenizer of " << config.tokenizer.vocab_size << " ids on "
+      << WithCommas(total) << " bytes in " << sample.bytes.size() << " languages\n";
+  for (const auto& [language, bytes] : sample.bytes) {
+    if (bytes < config.tokenizer.sample_bytes_per_language) {
+      out << "  " << language << " has only " << WithCommas(bytes) << " bytes of the "
+          << WithCommas(config.tokenizer.sample_bytes_per_language) << " asked for\n";
+    }
+  }
+  ASSIGN_OR_RETURN(std::string model, TrainSentencePiece(sample.sentences, config.tokenizer));
+  ASSIGN_OR_RETURN(const auto tokenizer, SentencePieceTokenizer::FromModel(model, path));
+  nlohmann::json note = {{"inputs", inputs}, {"fingerprint", tokenizer->fingerprint()}};
+  for (const auto& [language, bytes] : sample.bytes) note["sample_bytes"][language] = bytes;
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (!folder.empty()) RETURN_IF_ERROR(MakeDirectories(folder.string()));
+  RETURN_IF_ERROR(WriteFileAtomic(path, model));
+  RETURN_IF_ERROR(WriteFileAtomic(path + ".json", note.dump(1) + "\n"));
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  out << path << ": " << tokenizer->vocab_size() << " ids, fingerprint " << tokenizer->fingerprint()
+      << ", " << absl::StrFormat("%.1f", seconds.count()) << " s\n";
+  return absl::OkStatus();
+}
+
+}  // namespace choir

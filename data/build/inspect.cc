@@ -1,0 +1,76 @@
+// The commands of data/build/commands.h that look at what was built.
+#include <charconv>
+
+#include "base/status.h"
+#include "base/strings.h"
+#include "data/build/commands.h"
+#include "data/build/data_report.h"
+#include "data/loader/loader.h"
+#include "data/shard/token_corpus.h"
+#include "data/tokenizer/tokenizer.h"
+
+namespace choir {
+
+absl::Status PrintDataStats(const std::string& path, std::ostream& out) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const TokenCorpus> corpus, TokenCorpus::Open(path));
+  PrintDataReport(corpus->index(), out);
+  return absl::OkStatus();
+}
+
+absl::Status PeekBatch(const DataConfig& config, int64_t step, std::ostream& out) {
+  if (step < 0) return absl::InvalidArgumentError(StrCat("step must be at least 0, got ", step));
+  ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, loader->corpus().OpenItsTokenizer());
+  Batch batch;
+  for (int64_t s = 0; s <= step; ++s) {
+    ASSIGN_OR_RETURN(batch, loader->Next(config.batch_sequences));
+  }
+  out << "step " << batch.step << ": " << batch.rows << " rows of " << batch.length << ", "
+      << batch.num_labels << " labels, " << batch.rows * batch.length - batch.num_labels
+      << " padding, digest " << ToHex(batch.digest) << '\n';
+  for (const BatchSegment& segment : batch.segments) {
+    const int64_t begin = segment.row * batch.length + segment.begin;
+    const std::span<const int32_t> tokens(batch.tokens.data<int32_t>() + begin,
+                                          static_cast<size_t>(segment.length));
+    const int32_t last = batch.labels.data<int32_t>()[begin + segment.length - 1];
+    out << "--- row " << segment.row << " [" << segment.begin << ", "
+        << segment.begin + segment.length << ") " << loader->languages()[segment.language]
+        << " document " << ToHex(segment.document_id) << " from token " << segment.offset
+        << (last == tokenizer->eos_id() ? "" : ", cut") << '\n'
+        << tokenizer->Decode(tokens) << tokenizer->Bytes(last) << '\n';
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodeText(const std::string& model, std::string_view text, std::ostream& out) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTokenizer(model));
+  const char* separator = "";
+  for (const int32_t id : tokenizer->Encode(text)) {
+    out << separator << id;
+    separator = " ";
+  }
+  out << '\n';
+  return absl::OkStatus();
+}
+
+absl::Status DecodeIds(const std::string& model, std::string_view ids, std::ostream& out) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTokenizer(model));
+  constexpr std::string_view kSpace = " \t\r\n";
+  std::string text;
+  for (size_t at = 0; (at = ids.find_first_not_of(kSpace, at)) != ids.npos;) {
+    const size_t end = std::min(ids.find_first_of(kSpace, at), ids.size());
+    int32_t id = -1;
+    const auto result = std::from_chars(ids.data() + at, ids.data() + end, id);
+    if (result.ec != std::errc() || result.ptr != ids.data() + end || id < 0 ||
+        id >= tokenizer->vocab_size()) {
+      return absl::InvalidArgumentError(StrCat("'", ids.substr(at, end - at), "' is no token id: ",
+                                               model, " has 0 to ", tokenizer->vocab_size() - 1));
+    }
+    text += tokenizer->Bytes(id);
+    at = end;
+  }
+  out << text;
+  return absl::OkStatus();
+}
+
+}  // namespace choir

@@ -1,0 +1,26 @@
+// What BatchLoader::SaveState writes: JSON with the identity of the sequence, the counters, the
+// digest chain and the state of each lane.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/hash.h"
+#include "data/loader/loader.h"
+#include "data/order/lane.h"
+
+namespace choir {
+
+struct LoaderState {
+  LoaderCounters counters;
+  Hash128 digest;
+  std::vector<LaneState> lanes;
+};
+
+std::string FormatLoaderState(const LoaderState& state, const LaneContext& context);
+// Errors: as BatchLoader::RestoreState.
+absl::StatusOr<LoaderState> ParseLoaderState(std::string_view text, const LaneContext& context);
+
+}  // namespace choir

@@ -1,0 +1,91 @@
+#include "data/loader/row_tokens.h"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+#include <span>
+
+#include "base/check.h"
+
+namespace choir {
+
+static_assert(std::endian::native == std::endian::little, "the digest is over little-endian bytes");
+
+RowTokens MakeRowTokens(const TokenCorpus& corpus, const PackedRow& row,
+                        const RowOptions& options) {
+  const size_t length = static_cast<size_t>(options.length);
+  RowTokens out;
+  out.tokens.assign(length, corpus.tokenizer().pad_id);
+  out.labels.assign(length, kNoLabel);
+  out.positions.resize(length);
+  out.language.assign(length, kNoLanguage);
+  int64_t at = 0;
+  for (const Piece& piece : row.pieces) {
+    const TokenDocument document =
+        corpus.GetDocument(options.split, piece.language, piece.document);
+    CHECK(piece.offset + piece.length < document.length);
+    for (int64_t i = 0; i < piece.length; ++i) {
+      out.tokens[at + i] = document.token(piece.offset + i);
+      out.labels[at + i] = document.token(piece.offset + i + 1);
+      out.language[at + i] = piece.language;
+    }
+    out.segments.push_back({0, at, piece.length, piece.offset, document.id, piece.language});
+    at += piece.length;
+    out.segment_ends.push_back(static_cast<int32_t>(at));
+  }
+  CHECK(at <= options.length);
+  if (at < options.length) out.segment_ends.push_back(static_cast<int32_t>(options.length));
+  if (!options.document_masks) out.segment_ends.assign(1, static_cast<int32_t>(options.length));
+  int32_t begin = 0;
+  for (const int32_t end : out.segment_ends) {
+    std::iota(out.positions.begin() + begin, out.positions.begin() + end, 0);
+    begin = end;
+  }
+  return out;
+}
+
+Batch MakeBatch(const std::vector<RowTokens>& rows, const RowOptions& options, size_t languages) {
+  Batch batch;
+  batch.rows = static_cast<int64_t>(rows.size());
+  batch.length = options.length;
+  const TensorOptions i32{DType::kI32, Device::kCpu, MemoryCategory::kWorkspace};
+  const Shape shape{batch.rows * batch.length};
+  batch.tokens = Tensor::Empty(shape, i32);
+  batch.labels = Tensor::Empty(shape, i32);
+  batch.positions = Tensor::Empty(shape, i32);
+  batch.language = Tensor::Empty(shape, i32);
+  batch.cu_seqlens = {0};
+  batch.language_tokens.assign(languages, 0);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const int64_t begin = static_cast<int64_t>(r) * options.length;
+    std::ranges::copy(rows[r].tokens, batch.tokens.data<int32_t>() + begin);
+    std::ranges::copy(rows[r].labels, batch.labels.data<int32_t>() + begin);
+    std::ranges::copy(rows[r].positions, batch.positions.data<int32_t>() + begin);
+    std::ranges::copy(rows[r].language, batch.language.data<int32_t>() + begin);
+    for (const int32_t end : rows[r].segment_ends) {
+      batch.cu_seqlens.push_back(static_cast<int32_t>(begin + end));
+    }
+    for (BatchSegment segment : rows[r].segments) {
+      segment.row = static_cast<int64_t>(r);
+      batch.segments.push_back(segment);
+      batch.language_tokens[segment.language] += segment.length;
+      batch.num_labels += segment.length;
+    }
+  }
+  return batch;
+}
+
+Hash128 ExtendDigest(Hash128 before, int64_t step, const std::vector<BatchSegment>& segments) {
+  Hasher128 hasher;
+  const auto add = [&](std::initializer_list<uint64_t> numbers) {
+    hasher.Update(std::as_bytes(std::span(numbers.begin(), numbers.size())));
+  };
+  add({before.high, before.low});
+  for (const BatchSegment& segment : segments) {
+    add({static_cast<uint64_t>(step), static_cast<uint64_t>(segment.row), segment.document_id,
+         static_cast<uint64_t>(segment.offset), static_cast<uint64_t>(segment.length)});
+  }
+  return hasher.Digest();
+}
+
+}  // namespace choir

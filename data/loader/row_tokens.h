@@ -1,0 +1,37 @@
+// Packed rows as numbers: what one position of a batch holds.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/hash.h"
+#include "data/loader/batch.h"
+#include "data/order/packer.h"
+#include "data/shard/token_corpus.h"
+
+namespace choir {
+
+struct RowOptions {
+  Split split = Split::kTrain;
+  int64_t length = 0;
+  bool document_masks = true;
+};
+
+// One row; each vector holds `length` entries as Batch describes them.
+struct RowTokens {
+  std::vector<int32_t> tokens, labels, positions, language;
+  std::vector<int32_t> segment_ends;   // ascending; the last is `length`
+  std::vector<BatchSegment> segments;  // row not yet set
+};
+
+RowTokens MakeRowTokens(const TokenCorpus& corpus, const PackedRow& row, const RowOptions& options);
+
+// Rows as a batch, without step and digest.
+Batch MakeBatch(const std::vector<RowTokens>& rows, const RowOptions& options, size_t languages);
+
+// The digest chain: XXH3-128 over `before` (high, low) and, for each segment in order, step, slot
+// (row of the batch), document id, offset and length, all as 64-bit little-endian numbers.
+Hash128 ExtendDigest(Hash128 before, int64_t step, const std::vector<BatchSegment>& segments);
+
+}  // namespace choir
