@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "base/hash.h"
 #include "data/loader/batch.h"
 #include "data/order/packer.h"
+#include "data/order/stream.h"
 #include "data/shard/token_corpus.h"
 
 namespace choir {
@@ -18,16 +20,20 @@ struct RowOptions {
   bool document_masks = true;
 };
 
-// One row; each vector holds `length` entries as Batch describes them.
+// One row; each of the four holds `length` entries as Batch describes them, or none.
 struct RowTokens {
   std::vector<int32_t> tokens, labels, positions, language;
   std::vector<int32_t> segment_ends;   // ascending; the last is `length`
   std::vector<BatchSegment> segments;  // row not yet set
 };
 
-RowTokens MakeRowTokens(const TokenCorpus& corpus, const PackedRow& row, const RowOptions& options);
+// A row of pieces of `streams`. `fetch` false: its segments only.
+absl::StatusOr<RowTokens> MakeRowTokens(const TokenCorpus& corpus,
+                                        const std::vector<DocumentStream>& streams,
+                                        const PackedRow& row, const RowOptions& options,
+                                        bool fetch = true);
 
-// Rows as a batch, without step and digest.
+// Rows as a batch, without step and digest. It stores the rows that were fetched.
 Batch MakeBatch(const std::vector<RowTokens>& rows, const RowOptions& options, size_t languages);
 
 // The digest chain: XXH3-128 over `before` (high, low) and, for each segment in order, step, slot

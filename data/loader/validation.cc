@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "data/order/lane.h"
 
 namespace choir {
 namespace {
@@ -72,7 +73,7 @@ absl::StatusOr<std::unique_ptr<ValidationSet>> ValidationSet::Make(
 }
 
 ValidationSet::ValidationSet(std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config)
-    : corpus_(std::move(corpus)), config_(config) {}
+    : corpus_(std::move(corpus)), config_(config), streams_(ListStreams(*corpus_, {})) {}
 
 void ValidationSet::AddLanguage(int32_t language) {
   const int64_t n = corpus_->NumDocuments(Split::kHeldout, language);
@@ -116,7 +117,9 @@ Batch ValidationSet::GetBatch(size_t i, int64_t batch) const {
   const int64_t end = std::min(begin + config_.batch_sequences, NumRows(i));
   std::vector<RowTokens> rows;
   for (int64_t r = begin; r < end; ++r) {
-    rows.push_back(MakeRowTokens(*corpus_, rows_[i][r], options));
+    absl::StatusOr<RowTokens> row = MakeRowTokens(*corpus_, streams_, rows_[i][r], options);
+    CHECK(row.ok()) << row.status();
+    rows.push_back(*std::move(row));
   }
   Batch result = MakeBatch(rows, options, corpus_->languages().size());
   result.step = -1;

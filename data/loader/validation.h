@@ -55,6 +55,7 @@ class ValidationSet {
 
   std::shared_ptr<const TokenCorpus> corpus_;
   DataConfig config_;
+  std::vector<DocumentStream> streams_;  // by language
   std::vector<ValidationLanguage> languages_;
   std::vector<std::vector<PackedRow>> rows_;  // by languages_
 };

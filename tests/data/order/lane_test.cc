@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "data/order/skip.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
@@ -12,8 +13,13 @@ namespace {
 
 std::shared_ptr<const LaneContext> MakeContext(const DataConfig& config) {
   auto corpus = TokenCorpus::Open(config.path).value();
-  auto weights = MixtureWeights(config.mixture, *corpus).value();
-  return std::make_shared<const LaneContext>(std::move(corpus), config, std::move(weights));
+  std::vector<DocumentStream> streams = ListStreams(*corpus, config.mixture);
+  DataPlan plan;
+  plan.mixture =
+      PlanMixture(config.mixture, streams, corpus->languages(), corpus->sources()).value();
+  PlanSkips(config.skip, plan);
+  return std::make_shared<const LaneContext>(std::move(corpus), config, std::move(streams),
+                                             std::move(plan));
 }
 
 DataConfig ConfigWithLanes(int64_t lanes) {
@@ -46,10 +52,10 @@ TEST(Lane, EveryDocumentIsDrawnOnceAnEpoch) {
           ++slowest;
           continue;
         }
-        const Piece piece = lane.Draw();
-        const int64_t k = drawn[piece.language]++ * lanes + index;
-        const int64_t epoch = k / corpus.NumDocuments(Split::kTrain, piece.language);
-        if (epoch < 3) ++counts[piece.language][epoch][piece.document];
+        const Piece piece = lane.Draw().value();
+        const int64_t k = drawn[piece.stream]++ * lanes + index;
+        const int64_t epoch = k / corpus.NumDocuments(Split::kTrain, piece.stream);
+        if (epoch < 3) ++counts[piece.stream][epoch][piece.document];
       }
     }
     for (int32_t l = 0; l < languages; ++l) {
@@ -76,7 +82,7 @@ TEST(Lane, EpochsAndSeedsHaveTheirOwnOrder) {
     const int64_t n = context->corpus->NumDocuments(Split::kTrain, en);
     std::vector<int64_t> documents;
     for (int64_t k = 0; k < (skip + 1) * n; ++k) {
-      const int64_t document = lane.Draw().document;
+      const int64_t document = lane.Draw()->document;
       if (k >= skip * n) documents.push_back(document);
     }
     return documents;
@@ -89,7 +95,7 @@ TEST(Lane, EpochsAndSeedsHaveTheirOwnOrder) {
 TEST(Lane, SharesStayWithinOneDocument) {
   const auto context = MakeContext(ConfigWithLanes(3));
   const TokenCorpus& corpus = *context->corpus;
-  const std::vector<int64_t>& weights = context->mixture.weights();
+  const std::vector<int64_t>& weights = context->plan.mixture.phases[0].weights;
   double longest = 0;
   for (int32_t l = 0; l < static_cast<int32_t>(weights.size()); ++l) {
     for (int64_t d = 0; d < corpus.NumDocuments(Split::kTrain, l); ++d) {
@@ -100,7 +106,7 @@ TEST(Lane, SharesStayWithinOneDocument) {
   Lane lane(context, 1);
   double tokens = 0;
   for (int step = 0; step < 5000; ++step) {
-    tokens += static_cast<double>(lane.Draw().length);
+    tokens += static_cast<double>(lane.Draw()->length);
     for (size_t l = 0; l < weights.size(); ++l) {
       const double target = tokens * static_cast<double>(weights[l]) /
                             static_cast<double>(context->mixture.total_weight());
@@ -133,10 +139,10 @@ TEST(Lane, NothingIsLostBetweenDrawingAndRows) {
   std::vector<int64_t> positions(context->corpus->languages().size(), 0);
   const auto count = [&](const auto& rows) {
     for (const PackedRow& row : rows) {
-      for (const Piece& piece : row.pieces) positions[piece.language] += piece.length;
+      for (const Piece& piece : row.pieces) positions[piece.stream] += piece.length;
     }
   };
-  for (int n = 0; n < 500; ++n) count(std::vector<PackedRow>{lane.NextRow()});
+  for (int n = 0; n < 500; ++n) count(std::vector<PackedRow>{lane.NextRow().value()});
   count(lane.state().packer.open);
   count(lane.state().packer.ready);
   EXPECT_EQ(positions, lane.state().drawn);
@@ -145,20 +151,20 @@ TEST(Lane, NothingIsLostBetweenDrawingAndRows) {
 TEST(Lane, ContinuesFromItsStateOnly) {
   const auto context = MakeContext(ConfigWithLanes(4));
   Lane lane(context, 2);
-  for (int n = 0; n < 137; ++n) lane.NextRow();
+  for (int n = 0; n < 137; ++n) ASSERT_TRUE(lane.NextRow().ok());
   LaneState state;
   ASSERT_EQ(ParseLaneState(LaneStateToNumbers(lane.state()), *context, state), absl::OkStatus());
   EXPECT_EQ(state, lane.state());
   Lane other(context, 2);
   other.SetState(state);
-  for (int n = 0; n < 300; ++n) ASSERT_EQ(other.NextRow(), lane.NextRow());
+  for (int n = 0; n < 300; ++n) ASSERT_EQ(other.NextRow().value(), lane.NextRow().value());
   EXPECT_EQ(other.state(), lane.state());
 }
 
 TEST(Lane, RefusesNumbersThatAreNoState) {
   const auto context = MakeContext(ConfigWithLanes(4));
   Lane lane(context, 0);
-  for (int n = 0; n < 20; ++n) lane.NextRow();
+  for (int n = 0; n < 20; ++n) ASSERT_TRUE(lane.NextRow().ok());
   const std::vector<int64_t> sound = LaneStateToNumbers(lane.state());
   LaneState state;
   for (size_t at = 0; at < sound.size(); at += 3) {
