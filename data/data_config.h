@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/config_load.h"
+#include "data/order/packing_config.h"
 
 namespace choir {
 
@@ -25,18 +26,6 @@ struct MixtureConfig {
       Above(0));
   }
   void Check(ConfigErrors& errors) const;
-};
-
-struct PackingConfig {
-  int64_t open_bins = 64;
-  bool document_masks = true;
-
-  void Visit(auto&& v) {
-    v("open_bins", open_bins,
-      "unfinished rows that a lane may hold; more give less padding and hold more documents back",
-      InRange(1, 4096));
-    v("document_masks", document_masks, "attention stays inside a document");
-  }
 };
 
 struct ValidationConfig {

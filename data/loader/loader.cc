@@ -17,6 +17,12 @@ namespace {
 
 constexpr int64_t kMostPositions = std::numeric_limits<int32_t>::max();  // of a batch: cu_seqlens
 
+absl::StatusOr<Augmenter> MakeAugmenter(const DataConfig& config, const TokenCorpus& corpus) {
+  if (!Augmenter::IsWanted(config.packing)) return Augmenter();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, corpus.OpenItsTokenizer());
+  return Augmenter::Make(config.packing, *tokenizer, static_cast<uint64_t>(config.seed));
+}
+
 }  // namespace
 
 void DataConfig::Check(ConfigErrors& errors) const {
@@ -42,9 +48,12 @@ BatchLoader::~BatchLoader() = default;
 absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const DataConfig& config) {
   ASSIGN_OR_RETURN(std::shared_ptr<const TokenCorpus> corpus, TokenCorpus::Open(config.path));
   ASSIGN_OR_RETURN(std::vector<int64_t> weights, MixtureWeights(config.mixture, *corpus));
+  ASSIGN_OR_RETURN(Augmenter augmenter, MakeAugmenter(config, *corpus));
   auto impl = std::make_unique<Impl>();
-  impl->context = std::make_shared<const LaneContext>(corpus, config, std::move(weights));
-  impl->options = {Split::kTrain, config.sequence_length, config.packing.document_masks};
+  impl->context =
+      std::make_shared<const LaneContext>(corpus, config, std::move(weights), std::move(augmenter));
+  impl->options = {Split::kTrain, config.sequence_length, config.packing.document_masks,
+                   &impl->context->augmenter};
   const Mixture& mixture = impl->context->mixture;
   for (const int64_t weight : mixture.weights()) {
     impl->shares.push_back(static_cast<double>(weight) /

@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kLoaderStateFormat = 1;
+constexpr int kLoaderStateFormat = 2;
 
 // All that the sequence of rows is a function of, by the names that users know.
 std::vector<std::pair<std::string, std::string>> IdentityOf(const LaneContext& context) {
@@ -24,14 +24,24 @@ std::vector<std::pair<std::string, std::string>> IdentityOf(const LaneContext& c
     const int64_t weight = context.mixture.weights()[l];
     if (weight > 0) weights.push_back(StrCat(context.corpus->languages()[l], ":", weight));
   }
-  return {{"tokenizer (fingerprint)", context.corpus->tokenizer().fingerprint},
-          {"corpus in data.path (fingerprint)", context.corpus->index().fingerprint},
-          {"data.sequence_length", StrCat(config.sequence_length)},
-          {"data.lanes", StrCat(config.lanes)},
-          {"data.seed", StrCat(config.seed)},
-          {"data.packing.open_bins", StrCat(config.packing.open_bins)},
-          {"data.packing.document_masks", ScalarText(config.packing.document_masks)},
-          {"data.mixture (weights)", absl::StrJoin(weights, " ")}};
+  std::vector<std::pair<std::string, std::string>> identity = {
+      {"tokenizer (fingerprint)", context.corpus->tokenizer().fingerprint},
+      {"corpus in data.path (fingerprint)", context.corpus->index().fingerprint},
+      {"data.sequence_length", StrCat(config.sequence_length)},
+      {"data.lanes", StrCat(config.lanes)},
+      {"data.seed", StrCat(config.seed)},
+      {"data.packing.look_ahead", StrCat(config.packing.look_ahead)},
+      {"data.packing.document_masks", ScalarText(config.packing.document_masks)},
+      {"data.packing.split_punctuation", ScalarText(config.packing.split_punctuation)},
+      {"data.packing.fim_rate", ScalarText(config.packing.fim_rate)},
+      {"data.mixture (weights)", absl::StrJoin(weights, " ")}};
+  if (config.packing.fim_rate > 0) {
+    identity.emplace_back("data.packing.fim_spm_rate", ScalarText(config.packing.fim_spm_rate));
+    identity.emplace_back("data.packing.fim_prefix", config.packing.fim_prefix);
+    identity.emplace_back("data.packing.fim_middle", config.packing.fim_middle);
+    identity.emplace_back("data.packing.fim_suffix", config.packing.fim_suffix);
+  }
+  return identity;
 }
 
 absl::Status CompareIdentity(const Json& saved, const LaneContext& context) {

@@ -23,12 +23,13 @@ RowTokens MakeRowTokens(const TokenCorpus& corpus, const PackedRow& row,
   for (const Piece& piece : row.pieces) {
     const TokenDocument document =
         corpus.GetDocument(options.split, piece.language, piece.document);
-    CHECK(piece.offset + piece.length < document.length);
-    for (int64_t i = 0; i < piece.length; ++i) {
-      out.tokens[at + i] = document.token(piece.offset + i);
-      out.labels[at + i] = document.token(piece.offset + i + 1);
-      out.language[at + i] = piece.language;
-    }
+    const DocumentView view = options.augmenter == nullptr
+                                  ? DocumentView(document)
+                                  : options.augmenter->Augment(document, piece.epoch);
+    CHECK(piece.offset + piece.length < view.length());
+    view.CopyTo(piece.offset, piece.length, &out.tokens[at]);
+    view.CopyTo(piece.offset + 1, piece.length, &out.labels[at]);
+    std::fill_n(out.language.begin() + at, piece.length, piece.language);
     out.segments.push_back({0, at, piece.length, piece.offset, document.id, piece.language});
     at += piece.length;
     out.segment_ends.push_back(static_cast<int32_t>(at));

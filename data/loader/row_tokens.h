@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "data/loader/batch.h"
+#include "data/order/augment.h"
 #include "data/order/packer.h"
 #include "data/shard/token_corpus.h"
 
@@ -16,6 +17,7 @@ struct RowOptions {
   Split split = Split::kTrain;
   int64_t length = 0;
   bool document_masks = true;
+  const Augmenter* augmenter = nullptr;  // null: documents are packed as they are
 };
 
 // One row; each vector holds `length` entries as Batch describes them.

@@ -10,11 +10,17 @@
 namespace choir {
 
 LaneContext::LaneContext(std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config,
-                         std::vector<int64_t> weights)
+                         std::vector<int64_t> weights, Augmenter augmenter)
     : corpus(std::move(corpus)),
       config(config),
       mixture(std::move(weights)),
-      packer(config.sequence_length, config.packing.open_bins) {}
+      packer(config.sequence_length, config.packing.look_ahead),
+      augmenter(std::move(augmenter)) {}
+
+int64_t LaneContext::NumPositions(int32_t language, int64_t document, int64_t epoch) const {
+  return augmenter.Augment(corpus->GetDocument(Split::kTrain, language, document), epoch).length() -
+         1;
+}
 
 std::vector<int64_t> LanePhase(const LaneContext& context, int64_t lane) {
   const TokenCorpus& corpus = *context.corpus;
@@ -56,8 +62,7 @@ const Lane::Upcoming& Lane::Peek(int32_t language) {
                             StrCat("data/", corpus.languages()[language]),
                             static_cast<uint64_t>(k / n));
     const auto document = static_cast<int64_t>(order(static_cast<uint64_t>(k % n)));
-    const int64_t tokens = corpus.GetDocument(Split::kTrain, language, document).length;
-    upcoming = Upcoming{document, tokens - 1};
+    upcoming = Upcoming{document, k / n, context_->NumPositions(language, document, k / n)};
   }
   return *upcoming;
 }
@@ -71,13 +76,19 @@ Piece Lane::Draw() {
   upcoming_[language].reset();
   ++state_.next[language];
   state_.drawn[language] += drawn.length;
-  const Piece piece{language, drawn.document, 0, drawn.length};
+  const Piece piece{language, drawn.document, drawn.epoch, 0, drawn.length};
   context_->packer.Add(piece, state_.packer);
   return piece;
 }
 
 PackedRow Lane::NextRow() {
-  while (state_.packer.ready.empty()) Draw();
+  while (state_.packer.ready.empty()) {
+    if (context_->packer.HasChoice(state_.packer)) {
+      context_->packer.ChooseRow(state_.packer);
+    } else {
+      Draw();
+    }
+  }
   PackedRow row = std::move(state_.packer.ready.front());
   state_.packer.ready.pop_front();
   return row;
@@ -85,14 +96,10 @@ PackedRow Lane::NextRow() {
 
 namespace {
 
-void Append(const auto& rows, std::vector<int64_t>& numbers) {
-  numbers.push_back(static_cast<int64_t>(rows.size()));
-  for (const PackedRow& row : rows) {
-    numbers.push_back(static_cast<int64_t>(row.pieces.size()));
-    for (const Piece& piece : row.pieces) {
-      numbers.insert(numbers.end(), {piece.language, piece.document, piece.offset, piece.length});
-    }
-  }
+constexpr int64_t kMost = int64_t{1} << 44;  // times lanes stays in 64 bits
+
+void Append(const Piece& piece, std::vector<int64_t>& numbers) {
+  numbers.insert(numbers.end(), {piece.language, piece.document, piece.epoch, piece.offset});
 }
 
 // Takes numbers from the front; `sound` turns false at the first that is missing or out of range.
@@ -116,31 +123,43 @@ class NumberSource {
   bool sound_ = true;
 };
 
-void TakeRows(NumberSource& source, const LaneContext& context, auto& rows) {
+// A piece, its length left open: all that its document has from its offset on.
+bool TakePiece(NumberSource& source, const LaneContext& context, Piece& piece) {
   const TokenCorpus& corpus = *context.corpus;
-  const int64_t length = context.config.sequence_length;
-  const auto last_language = static_cast<int64_t>(corpus.languages().size()) - 1;
-  const int64_t num_rows = source.Take(0, source.left());
-  for (int64_t r = 0; r < num_rows && source.sound(); ++r) {
-    PackedRow& row = rows.emplace_back();
-    const int64_t num_pieces = source.Take(1, length);
-    for (int64_t p = 0; p < num_pieces && source.sound(); ++p) {
-      Piece piece;
-      piece.language = static_cast<int32_t>(source.Take(0, last_language));
-      const int64_t documents = corpus.NumDocuments(Split::kTrain, piece.language);
-      if (documents == 0) {
-        source.Take(1, 0);
-        return;
-      }
-      piece.document = source.Take(0, documents - 1);
-      const int64_t positions =
-          corpus.GetDocument(Split::kTrain, piece.language, piece.document).length - 1;
-      piece.offset = source.Take(0, positions - 1);
-      piece.length = source.Take(1, std::min(positions - piece.offset, length - row.used));
-      row.used += piece.length;
-      row.pieces.push_back(piece);
-    }
+  piece.language =
+      static_cast<int32_t>(source.Take(0, static_cast<int64_t>(corpus.languages().size()) - 1));
+  const int64_t documents = corpus.NumDocuments(Split::kTrain, piece.language);
+  if (!source.sound() || documents == 0) return false;
+  piece.document = source.Take(0, documents - 1);
+  piece.epoch = source.Take(0, kMost);
+  const int64_t positions = context.NumPositions(piece.language, piece.document, piece.epoch);
+  piece.offset = source.Take(0, positions - 1);
+  piece.length = positions - piece.offset;
+  return source.sound();
+}
+
+bool TakeWaiting(NumberSource& source, const LaneContext& context, std::vector<Piece>& waiting) {
+  for (int64_t n = source.Take(0, source.left()); n > 0; --n) {
+    Piece& piece = waiting.emplace_back();
+    if (!TakePiece(source, context, piece)) return false;
+    if (piece.length >= context.config.sequence_length) return false;  // would have been cut
   }
+  return source.sound();
+}
+
+bool TakeRows(NumberSource& source, const LaneContext& context, std::deque<PackedRow>& rows) {
+  const int64_t length = context.config.sequence_length;
+  for (int64_t r = source.Take(0, source.left()); r > 0; --r) {
+    PackedRow& row = rows.emplace_back();
+    for (int64_t p = source.Take(1, length); p > 0; --p) {
+      Piece& piece = row.pieces.emplace_back();
+      if (!TakePiece(source, context, piece)) return false;
+      piece.length = source.Take(1, std::min(piece.length, length - row.used));
+      row.used += piece.length;
+    }
+    if (!source.sound()) return false;
+  }
+  return source.sound();
 }
 
 }  // namespace
@@ -148,26 +167,31 @@ void TakeRows(NumberSource& source, const LaneContext& context, auto& rows) {
 std::vector<int64_t> LaneStateToNumbers(const LaneState& state) {
   std::vector<int64_t> numbers = state.next;
   numbers.insert(numbers.end(), state.drawn.begin(), state.drawn.end());
-  numbers.push_back(state.packer.finished);
-  Append(state.packer.open, numbers);
-  Append(state.packer.ready, numbers);
+  numbers.push_back(state.packer.chosen);
+  numbers.push_back(static_cast<int64_t>(state.packer.waiting.size()));
+  for (const Piece& piece : state.packer.waiting) Append(piece, numbers);
+  numbers.push_back(static_cast<int64_t>(state.packer.ready.size()));
+  for (const PackedRow& row : state.packer.ready) {
+    numbers.push_back(static_cast<int64_t>(row.pieces.size()));
+    for (const Piece& piece : row.pieces) {
+      Append(piece, numbers);
+      numbers.push_back(piece.length);
+    }
+  }
   return numbers;
 }
 
 absl::Status ParseLaneState(const std::vector<int64_t>& numbers, const LaneContext& context,
                             LaneState& state) {
-  constexpr int64_t kMost = int64_t{1} << 44;  // times lanes stays in 64 bits
   const std::vector<int64_t>& weights = context.mixture.weights();
   NumberSource source(numbers);
   state = {};
   for (const int64_t weight : weights) state.next.push_back(source.Take(0, weight > 0 ? kMost : 0));
   for (const int64_t weight : weights)
     state.drawn.push_back(source.Take(0, weight > 0 ? kMost : 0));
-  state.packer.finished = source.Take(0, kMost);
-  TakeRows(source, context, state.packer.open);
-  TakeRows(source, context, state.packer.ready);
-  if (source.sound() && source.left() == 0 &&
-      static_cast<int64_t>(state.packer.open.size()) <= context.config.packing.open_bins) {
+  state.packer.chosen = source.Take(0, kMost);
+  if (TakeWaiting(source, context, state.packer.waiting) &&
+      TakeRows(source, context, state.packer.ready) && source.left() == 0) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError("damaged: a number is missing or out of its range");

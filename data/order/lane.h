@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "base/random.h"
 #include "data/data_config.h"
+#include "data/order/augment.h"
 #include "data/order/mixture.h"
 #include "data/order/packer.h"
 #include "data/shard/token_corpus.h"
@@ -24,12 +25,16 @@ namespace choir {
 // What all lanes of a loader share.
 struct LaneContext {
   LaneContext(std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config,
-              std::vector<int64_t> weights);
+              std::vector<int64_t> weights, Augmenter augmenter = {});
+
+  // Positions of a training document in an epoch: its tokens as they are packed, less one.
+  int64_t NumPositions(int32_t language, int64_t document, int64_t epoch) const;
 
   std::shared_ptr<const TokenCorpus> corpus;
   DataConfig config;
   Mixture mixture;
   Packer packer;
+  Augmenter augmenter;
 };
 
 // tokens_l of data/order/mixture.h that a lane starts with: between minus and plus half a mean
@@ -59,6 +64,7 @@ class Lane {
  private:
   struct Upcoming {
     int64_t document = 0;
+    int64_t epoch = 0;
     int64_t length = 0;  // positions
   };
   // The next document of a language.
