@@ -7,20 +7,9 @@
 
 #include "base/config_load.h"
 #include "data/order/mixture_config.h"
+#include "data/order/packing_config.h"
 
 namespace choir {
-
-struct PackingConfig {
-  int64_t open_bins = 64;
-  bool document_masks = true;
-
-  void Visit(auto&& v) {
-    v("open_bins", open_bins,
-      "unfinished rows that a lane may hold; more give less padding and hold more documents back",
-      InRange(1, 4096));
-    v("document_masks", document_masks, "attention stays inside a document");
-  }
-};
 
 struct SkipConfig {
   std::vector<std::string> documents;

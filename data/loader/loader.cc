@@ -12,11 +12,18 @@
 #include "data/loader/row_tokens.h"
 #include "data/order/lane.h"
 #include "data/order/skip.h"
+#include "data/shard/token_corpus.h"
 
 namespace choir {
 namespace {
 
 constexpr int64_t kMostPositions = std::numeric_limits<int32_t>::max();  // of a batch: cu_seqlens
+
+absl::StatusOr<Augmenter> MakeAugmenter(const DataConfig& config, const Corpus& corpus) {
+  if (!Augmenter::IsWanted(config.packing)) return Augmenter();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, corpus.OpenItsTokenizer());
+  return Augmenter::Make(config.packing, *tokenizer, static_cast<uint64_t>(config.seed));
+}
 
 }  // namespace
 
@@ -47,8 +54,8 @@ BatchLoader::~BatchLoader() = default;
 
 absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(
     const DataConfig& config, const std::optional<DataPlan>& given) {
-  ASSIGN_OR_RETURN(std::shared_ptr<const TokenCorpus> corpus, TokenCorpus::Open(config.path));
-  std::vector<DocumentStream> streams = ListStreams(*corpus, config.mixture);
+  ASSIGN_OR_RETURN(std::shared_ptr<const Corpus> corpus, TokenCorpus::Open(config.path));
+  std::vector<DocumentStream> streams = corpus->Streams(Split::kTrain, config.mixture.by_source);
   DataPlan plan;
   if (given.has_value()) {
     plan = *given;
@@ -57,9 +64,12 @@ absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(
                                                corpus->sources()));
     PlanSkips(config.skip, plan);
   }
+  ASSIGN_OR_RETURN(Augmenter augmenter, MakeAugmenter(config, *corpus));
   auto impl = std::make_unique<Impl>();
-  impl->context = std::make_shared<const LaneContext>(corpus, config, std::move(streams), plan);
-  impl->options = {Split::kTrain, config.sequence_length, config.packing.document_masks};
+  impl->context = std::make_shared<const LaneContext>(corpus, config, std::move(streams), plan,
+                                                      std::move(augmenter));
+  impl->options = {Split::kTrain, config.sequence_length, config.packing.document_masks,
+                   &impl->context->augmenter};
   impl->rows_of = [rows = config.batch_sequences](int64_t) { return StepRows{rows, nullptr}; };
   impl->consumed.ledger = {{0, std::move(plan)}};
   for (int64_t l = 0; l < config.lanes; ++l) {
@@ -160,7 +170,8 @@ absl::Status BatchLoader::RestoreState(std::string_view text) {
     RETURN_IF_ERROR(CheckSkips(before, plan, restored.counters.batches));
     const auto old = std::make_shared<const LaneContext>(impl_->context->corpus,
                                                          impl_->context->config,
-                                                         impl_->context->streams, before);
+                                                         impl_->context->streams, before,
+                                                         impl_->context->augmenter);
     for (size_t l = 0; l < restored.lanes.size(); ++l) {
       restored.lanes[l] =
           ChangePlan(restored.lanes[l], static_cast<int64_t>(l), old, impl_->context);
@@ -176,7 +187,7 @@ absl::Status BatchLoader::RestoreState(std::string_view text) {
 const LoaderCounters& BatchLoader::counters() const { return impl_->consumed.counters; }
 Hash128 BatchLoader::digest() const { return impl_->consumed.digest; }
 const DataLedger& BatchLoader::ledger() const { return impl_->consumed.ledger; }
-const TokenCorpus& BatchLoader::corpus() const { return *impl_->context->corpus; }
+const Corpus& BatchLoader::corpus() const { return *impl_->context->corpus; }
 const std::vector<DocumentStream>& BatchLoader::streams() const { return impl_->context->streams; }
 
 std::vector<double> BatchLoader::Epochs() const {

@@ -21,7 +21,7 @@
 #include "data/data_config.h"
 #include "data/loader/batch.h"
 #include "data/order/data_plan.h"
-#include "data/shard/token_corpus.h"
+#include "data/shard/corpus.h"
 
 namespace choir {
 
@@ -87,7 +87,7 @@ class BatchLoader {
   // now; sums to 1.
   std::vector<double> shares() const;
   // Tokenizer path, fingerprint and special ids, counts by language.
-  const TokenCorpus& corpus() const;
+  const Corpus& corpus() const;
 
  private:
   struct Impl;

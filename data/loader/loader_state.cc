@@ -19,14 +19,24 @@ constexpr int kLoaderStateFormat = 2;
 // All that the sequence of rows is a function of, by the names that users know.
 std::vector<std::pair<std::string, std::string>> IdentityOf(const LaneContext& context) {
   const DataConfig& config = context.config;
-  return {{"tokenizer (fingerprint)", context.corpus->tokenizer().fingerprint},
-          {"corpus in data.path (fingerprint)", context.corpus->index().fingerprint},
-          {"data.sequence_length", StrCat(config.sequence_length)},
-          {"data.lanes", StrCat(config.lanes)},
-          {"data.seed", StrCat(config.seed)},
-          {"data.packing.open_bins", StrCat(config.packing.open_bins)},
-          {"data.packing.document_masks", ScalarText(config.packing.document_masks)},
-          {"data.mixture.by_source", ScalarText(config.mixture.by_source)}};
+  std::vector<std::pair<std::string, std::string>> identity = {
+      {"tokenizer (fingerprint)", context.corpus->tokenizer().fingerprint},
+      {"corpus in data.path (fingerprint)", context.corpus->fingerprint()},
+      {"data.sequence_length", StrCat(config.sequence_length)},
+      {"data.lanes", StrCat(config.lanes)},
+      {"data.seed", StrCat(config.seed)},
+      {"data.packing.look_ahead", StrCat(config.packing.look_ahead)},
+      {"data.packing.document_masks", ScalarText(config.packing.document_masks)},
+      {"data.packing.split_punctuation", ScalarText(config.packing.split_punctuation)},
+      {"data.packing.fim_rate", ScalarText(config.packing.fim_rate)},
+      {"data.mixture.by_source", ScalarText(config.mixture.by_source)}};
+  if (config.packing.fim_rate > 0) {
+    identity.emplace_back("data.packing.fim_spm_rate", ScalarText(config.packing.fim_spm_rate));
+    identity.emplace_back("data.packing.fim_prefix", config.packing.fim_prefix);
+    identity.emplace_back("data.packing.fim_middle", config.packing.fim_middle);
+    identity.emplace_back("data.packing.fim_suffix", config.packing.fim_suffix);
+  }
+  return identity;
 }
 
 absl::Status CompareIdentity(const Json& saved, const LaneContext& context) {
@@ -80,7 +90,7 @@ absl::StatusOr<LoaderState> ParseSound(const Json& json, const LaneContext& cont
   }
   ASSIGN_OR_RETURN(state.ledger, LedgerFromJson(json.at("ledger"), context.streams));
   const LaneContext saved(context.corpus, context.config, context.streams,
-                          state.ledger.back().plan);
+                          state.ledger.back().plan, context.augmenter);
   if (!ParseHash(json.at("digest"), state.digest)) return Damaged("digest");
   const auto lanes = json.at("lanes").get<std::vector<std::vector<int64_t>>>();
   if (static_cast<int64_t>(lanes.size()) != context.config.lanes) return Damaged("lanes");

@@ -6,19 +6,13 @@
 #include <span>
 
 #include "base/check.h"
+#include "base/status.h"
 
 namespace choir {
 
 static_assert(std::endian::native == std::endian::little, "the digest is over little-endian bytes");
 
 namespace {
-
-void Fetch(const TokenDocument& document, const Piece& piece, int64_t at, RowTokens& out) {
-  for (int64_t i = 0; i < piece.length; ++i) {
-    out.tokens[at + i] = document.token(piece.offset + i);
-    out.labels[at + i] = document.token(piece.offset + i + 1);
-  }
-}
 
 // Positions count from 0 in each segment.
 void SetPositions(RowTokens& out) {
@@ -31,7 +25,7 @@ void SetPositions(RowTokens& out) {
 
 }  // namespace
 
-absl::StatusOr<RowTokens> MakeRowTokens(const TokenCorpus& corpus,
+absl::StatusOr<RowTokens> MakeRowTokens(const Corpus& corpus,
                                         const std::vector<DocumentStream>& streams,
                                         const PackedRow& row, const RowOptions& options,
                                         bool fetch) {
@@ -46,10 +40,15 @@ absl::StatusOr<RowTokens> MakeRowTokens(const TokenCorpus& corpus,
   int64_t at = 0;
   for (const Piece& piece : row.pieces) {
     const int32_t language = streams[piece.stream].language;
-    const TokenDocument document = corpus.GetDocument(options.split, language, piece.document);
-    CHECK(piece.offset + piece.length < document.length);
+    ASSIGN_OR_RETURN(const TokenDocument document,
+                     corpus.Read(options.split, streams[piece.stream], piece.document));
     if (fetch) {
-      Fetch(document, piece, at, out);
+      const DocumentView view = options.augmenter == nullptr
+                                    ? DocumentView(document)
+                                    : options.augmenter->Augment(document, piece.epoch);
+      CHECK(piece.offset + piece.length < view.length());
+      view.CopyTo(piece.offset, piece.length, &out.tokens[at]);
+      view.CopyTo(piece.offset + 1, piece.length, &out.labels[at]);
       std::fill_n(out.language.begin() + at, piece.length, language);
     }
     out.segments.push_back(

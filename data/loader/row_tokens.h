@@ -8,9 +8,9 @@
 #include "absl/status/statusor.h"
 #include "base/hash.h"
 #include "data/loader/batch.h"
+#include "data/order/augment.h"
 #include "data/order/packer.h"
-#include "data/order/stream.h"
-#include "data/shard/token_corpus.h"
+#include "data/shard/corpus.h"
 
 namespace choir {
 
@@ -18,6 +18,7 @@ struct RowOptions {
   Split split = Split::kTrain;
   int64_t length = 0;
   bool document_masks = true;
+  const Augmenter* augmenter = nullptr;  // null: documents are packed as they are
 };
 
 // One row; each of the four holds `length` entries as Batch describes them, or none.
@@ -28,7 +29,7 @@ struct RowTokens {
 };
 
 // A row of pieces of `streams`. `fetch` false: its segments only.
-absl::StatusOr<RowTokens> MakeRowTokens(const TokenCorpus& corpus,
+absl::StatusOr<RowTokens> MakeRowTokens(const Corpus& corpus,
                                         const std::vector<DocumentStream>& streams,
                                         const PackedRow& row, const RowOptions& options,
                                         bool fetch = true);

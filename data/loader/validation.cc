@@ -73,7 +73,7 @@ absl::StatusOr<std::unique_ptr<ValidationSet>> ValidationSet::Make(
 }
 
 ValidationSet::ValidationSet(std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config)
-    : corpus_(std::move(corpus)), config_(config), streams_(ListStreams(*corpus_, {})) {}
+    : corpus_(std::move(corpus)), config_(config), streams_(corpus_->Streams(Split::kHeldout, false)) {}
 
 void ValidationSet::AddLanguage(int32_t language) {
   const int64_t n = corpus_->NumDocuments(Split::kHeldout, language);
@@ -84,12 +84,12 @@ void ValidationSet::AddLanguage(int32_t language) {
   const Unigram unigram = CountUnigram(*corpus_, language);
   const Permutation order(static_cast<uint64_t>(n), kSelectionSeed,
                           StrCat("validation/", entry.name), 0);
-  const Packer packer(config_.sequence_length, config_.packing.open_bins);
+  const Packer packer(config_.sequence_length, config_.packing.look_ahead);
   PackerState packed;
   for (int64_t k = 0; k < n && entry.labels < config_.validation.tokens_per_language; ++k) {
     const auto d = static_cast<int64_t>(order(static_cast<uint64_t>(k)));
     const TokenDocument document = corpus_->GetDocument(Split::kHeldout, language, d);
-    packer.Add({language, d, 0, document.length - 1}, packed);
+    packer.Add({language, d, 0, 0, document.length - 1}, packed);
     entry.documents += 1;
     entry.labels += document.length - 1;
     entry.bytes += document.bytes;
@@ -111,8 +111,8 @@ int64_t ValidationSet::NumBatches(size_t i) const {
 
 Batch ValidationSet::GetBatch(size_t i, int64_t batch) const {
   CHECK(batch >= 0 && batch < NumBatches(i));
-  const RowOptions options{Split::kHeldout, config_.sequence_length,
-                           config_.packing.document_masks};
+  const RowOptions options{Split::kHeldout, config_.sequence_length, config_.packing.document_masks,
+                           nullptr};
   const int64_t begin = batch * config_.batch_sequences;
   const int64_t end = std::min(begin + config_.batch_sequences, NumRows(i));
   std::vector<RowTokens> rows;

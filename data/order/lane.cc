@@ -10,21 +10,22 @@
 
 namespace choir {
 
-LaneContext::LaneContext(std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config,
-                         std::vector<DocumentStream> streams, DataPlan plan)
+LaneContext::LaneContext(std::shared_ptr<const Corpus> corpus, const DataConfig& config,
+                         std::vector<DocumentStream> streams, DataPlan plan, Augmenter augmenter)
     : corpus(std::move(corpus)),
       config(config),
       streams(std::move(streams)),
       plan(std::move(plan)),
-      packer(config.sequence_length, config.packing.open_bins) {}
+      packer(config.sequence_length, config.packing.look_ahead),
+      augmenter(std::move(augmenter)) {}
 
-std::vector<DocumentStream> ListStreams(const TokenCorpus& corpus, const MixtureConfig& config) {
-  std::vector<DocumentStream> streams;
-  for (int32_t l = 0; l < static_cast<int32_t>(corpus.languages().size()); ++l) {
-    streams.push_back({l, kAllSources, corpus.languages()[l],
-                       corpus.NumDocuments(Split::kTrain, l), corpus.NumLabels(Split::kTrain, l)});
-  }
-  return streams;
+absl::StatusOr<int64_t> LaneContext::NumPositions(const DocumentStream& stream, int64_t i,
+                                                  int64_t epoch) const {
+  ASSIGN_OR_RETURN(const DocumentHead head, corpus->Head(Split::kTrain, stream, i));
+  if (head.length == 0) return 0;
+  if (!augmenter.active()) return head.length - 1;
+  ASSIGN_OR_RETURN(const TokenDocument document, corpus->Read(Split::kTrain, stream, i));
+  return augmenter.Augment(document, epoch).length() - 1;
 }
 
 std::vector<int64_t> LanePhase(const LaneContext& context, int64_t lane) {
@@ -91,7 +92,7 @@ absl::StatusOr<const Lane::Upcoming*> Lane::Peek(int32_t stream) {
   for (int64_t next = state_.next[stream]; !upcoming.has_value(); ++next) {
     if (UsedUp(stream, next)) return nullptr;
     if (next - state_.next[stream] > from.documents) {
-      return absl::InvalidArgumentError(StrCat("data.skip.documents leaves nothing of ", from.name,
+      return absl::InvalidArgumentError(StrCat("data.skip.documents or the cleaning leaves nothing of ", from.name,
                                                "; leave it out of data.mixture.weights"));
     }
     const int64_t k = next * context_->config.lanes + index_;
@@ -99,10 +100,13 @@ absl::StatusOr<const Lane::Upcoming*> Lane::Peek(int32_t stream) {
                             static_cast<uint64_t>(context_->config.seed),
                             StrCat("data/", from.name), static_cast<uint64_t>(k / from.documents));
     const auto place = static_cast<int64_t>(order(static_cast<uint64_t>(k % from.documents)));
-    const TokenDocument document =
-        context_->corpus->GetDocument(Split::kTrain, from.language, place);
-    if (context_->plan.SkipsDocument(document.id)) continue;
-    upcoming = Upcoming{place, document.length - 1, next + 1};
+    const int64_t epoch = k / from.documents;
+    if (!context_->plan.skip_documents.empty()) {
+      ASSIGN_OR_RETURN(const DocumentHead head, context_->corpus->Head(Split::kTrain, from, place));
+      if (context_->plan.SkipsDocument(head.id)) continue;
+    }
+    ASSIGN_OR_RETURN(const int64_t positions, context_->NumPositions(from, place, epoch));
+    if (positions > 0) upcoming = Upcoming{place, epoch, positions, next + 1};
   }
   return &*upcoming;
 }
@@ -133,7 +137,7 @@ absl::StatusOr<Piece> Lane::Draw() {
     state_.drawn[stream] += drawn.length;
     state_.positions += drawn.length;
     if (UsedUp(stream, drawn.next)) ChangeShares();
-    const Piece piece{stream, drawn.document, 0, drawn.length};
+    const Piece piece{stream, drawn.document, drawn.epoch, 0, drawn.length};
     context_->packer.Add(piece, state_.packer);
     return piece;
   }
@@ -145,7 +149,13 @@ absl::StatusOr<Piece> Lane::Draw() {
 }
 
 absl::StatusOr<PackedRow> Lane::NextRow() {
-  while (state_.packer.ready.empty()) RETURN_IF_ERROR(Draw().status());
+  while (state_.packer.ready.empty()) {
+    if (context_->packer.HasChoice(state_.packer)) {
+      context_->packer.ChooseRow(state_.packer);
+    } else {
+      RETURN_IF_ERROR(Draw().status());
+    }
+  }
   PackedRow row = std::move(state_.packer.ready.front());
   state_.packer.ready.pop_front();
   return row;
@@ -169,14 +179,10 @@ LaneState ChangePlan(const LaneState& state, int64_t lane,
 
 namespace {
 
-void Append(const auto& rows, std::vector<int64_t>& numbers) {
-  numbers.push_back(static_cast<int64_t>(rows.size()));
-  for (const PackedRow& row : rows) {
-    numbers.push_back(static_cast<int64_t>(row.pieces.size()));
-    for (const Piece& piece : row.pieces) {
-      numbers.insert(numbers.end(), {piece.stream, piece.document, piece.offset, piece.length});
-    }
-  }
+constexpr int64_t kMost = int64_t{1} << 44;  // times lanes stays in 64 bits
+
+void Append(const Piece& piece, std::vector<int64_t>& numbers) {
+  numbers.insert(numbers.end(), {piece.stream, piece.document, piece.epoch, piece.offset});
 }
 
 // Takes numbers from the front; `sound` turns false at the first that is missing or out of range.
@@ -200,30 +206,47 @@ class NumberSource {
   bool sound_ = true;
 };
 
-void TakeRows(NumberSource& source, const LaneContext& context, auto& rows) {
-  const int64_t length = context.config.sequence_length;
-  const auto last_stream = static_cast<int64_t>(context.streams.size()) - 1;
-  const int64_t num_rows = source.Take(0, source.left());
-  for (int64_t r = 0; r < num_rows && source.sound(); ++r) {
-    PackedRow& row = rows.emplace_back();
-    const int64_t num_pieces = source.Take(1, length);
-    for (int64_t p = 0; p < num_pieces && source.sound(); ++p) {
-      Piece piece;
-      piece.stream = static_cast<int32_t>(source.Take(0, last_stream));
-      const DocumentStream& stream = context.streams[piece.stream];
-      if (stream.documents == 0) {
-        source.Take(1, 0);
-        return;
-      }
-      piece.document = source.Take(0, stream.documents - 1);
-      const int64_t positions =
-          context.corpus->GetDocument(Split::kTrain, stream.language, piece.document).length - 1;
-      piece.offset = source.Take(0, positions - 1);
-      piece.length = source.Take(1, std::min(positions - piece.offset, length - row.used));
-      row.used += piece.length;
-      row.pieces.push_back(piece);
-    }
+// A piece, its length left open: all that its document has from its offset on.
+bool TakePiece(NumberSource& source, const LaneContext& context, Piece& piece) {
+  piece.stream =
+      static_cast<int32_t>(source.Take(0, static_cast<int64_t>(context.streams.size()) - 1));
+  const DocumentStream& stream = context.streams[piece.stream];
+  if (!source.sound() || stream.documents == 0) return false;
+  piece.document = source.Take(0, stream.documents - 1);
+  piece.epoch = source.Take(0, kMost);
+  if (!source.sound()) return false;
+  // Whatever is skipped by now: it waited before.
+  const absl::StatusOr<int64_t> positions_or =
+      context.NumPositions(stream, piece.document, piece.epoch);
+  if (!positions_or.ok() || *positions_or == 0) return false;
+  const int64_t positions = *positions_or;
+  piece.offset = source.Take(0, positions - 1);
+  piece.length = positions - piece.offset;
+  return source.sound();
+}
+
+bool TakeWaiting(NumberSource& source, const LaneContext& context, std::vector<Piece>& waiting) {
+  for (int64_t n = source.Take(0, source.left()); n > 0; --n) {
+    Piece& piece = waiting.emplace_back();
+    if (!TakePiece(source, context, piece)) return false;
+    if (piece.length >= context.config.sequence_length) return false;  // would have been cut
   }
+  return source.sound();
+}
+
+bool TakeRows(NumberSource& source, const LaneContext& context, std::deque<PackedRow>& rows) {
+  const int64_t length = context.config.sequence_length;
+  for (int64_t r = source.Take(0, source.left()); r > 0; --r) {
+    PackedRow& row = rows.emplace_back();
+    for (int64_t p = source.Take(1, length); p > 0; --p) {
+      Piece& piece = row.pieces.emplace_back();
+      if (!TakePiece(source, context, piece)) return false;
+      piece.length = source.Take(1, std::min(piece.length, length - row.used));
+      row.used += piece.length;
+    }
+    if (!source.sound()) return false;
+  }
+  return source.sound();
 }
 
 }  // namespace
@@ -231,15 +254,22 @@ void TakeRows(NumberSource& source, const LaneContext& context, auto& rows) {
 std::vector<int64_t> LaneStateToNumbers(const LaneState& state) {
   std::vector<int64_t> numbers = state.next;
   numbers.insert(numbers.end(), state.drawn.begin(), state.drawn.end());
-  numbers.insert(numbers.end(), {state.positions, state.phase, state.packer.finished});
-  Append(state.packer.open, numbers);
-  Append(state.packer.ready, numbers);
+  numbers.insert(numbers.end(), {state.positions, state.phase, state.packer.chosen});
+  numbers.push_back(static_cast<int64_t>(state.packer.waiting.size()));
+  for (const Piece& piece : state.packer.waiting) Append(piece, numbers);
+  numbers.push_back(static_cast<int64_t>(state.packer.ready.size()));
+  for (const PackedRow& row : state.packer.ready) {
+    numbers.push_back(static_cast<int64_t>(row.pieces.size()));
+    for (const Piece& piece : row.pieces) {
+      Append(piece, numbers);
+      numbers.push_back(piece.length);
+    }
+  }
   return numbers;
 }
 
 absl::Status ParseLaneState(const std::vector<int64_t>& numbers, const LaneContext& context,
                             LaneState& state) {
-  constexpr int64_t kMost = int64_t{1} << 44;  // times lanes stays in 64 bits
   NumberSource source(numbers);
   state = {};
   for (const DocumentStream& stream : context.streams) {
@@ -251,11 +281,9 @@ absl::Status ParseLaneState(const std::vector<int64_t>& numbers, const LaneConte
   }
   state.positions = source.Take(0, kMost);
   state.phase = source.Take(0, static_cast<int64_t>(context.plan.mixture.phases.size()) - 1);
-  state.packer.finished = source.Take(0, kMost);
-  TakeRows(source, context, state.packer.open);
-  TakeRows(source, context, state.packer.ready);
-  if (source.sound() && source.left() == 0 &&
-      static_cast<int64_t>(state.packer.open.size()) <= context.config.packing.open_bins) {
+  state.packer.chosen = source.Take(0, kMost);
+  if (TakeWaiting(source, context, state.packer.waiting) &&
+      TakeRows(source, context, state.packer.ready) && source.left() == 0) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError("damaged: a number is missing or out of its range");

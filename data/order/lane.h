@@ -1,7 +1,7 @@
 // A lane: one of data.lanes independent, endless sequences of documents and of the rows they are
 // packed into.
 //
-// The training documents of a stream (data/order/stream.h), epoch after epoch, each epoch in its
+// The training documents of a stream (data/shard/stream.h), epoch after epoch, each epoch in its
 // own order (a cipher permutation keyed by seed, stream and epoch), form an endless sequence;
 // document k of it belongs to lane k mod lanes. So each document is in exactly one lane once an
 // epoch, and nothing that a lane does depends on other lanes: any process can continue any lane
@@ -14,30 +14,35 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/random.h"
 #include "data/data_config.h"
+#include "data/order/augment.h"
 #include "data/order/data_plan.h"
 #include "data/order/mixture.h"
 #include "data/order/packer.h"
-#include "data/order/stream.h"
-#include "data/shard/token_corpus.h"
+#include "data/shard/corpus.h"
+#include "data/shard/stream.h"
 
 namespace choir {
 
 // What all lanes of a loader share.
 struct LaneContext {
-  LaneContext(std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config,
-              std::vector<DocumentStream> streams, DataPlan plan);
+  LaneContext(std::shared_ptr<const Corpus> corpus, const DataConfig& config,
+              std::vector<DocumentStream> streams, DataPlan plan, Augmenter augmenter = {});
 
-  std::shared_ptr<const TokenCorpus> corpus;
+  // Positions of training document i of a stream in an epoch: its tokens as they are packed, less
+  // one; 0 if it is left out.
+  absl::StatusOr<int64_t> NumPositions(const DocumentStream& stream, int64_t i,
+                                       int64_t epoch) const;
+
+  std::shared_ptr<const Corpus> corpus;
   DataConfig config;
   std::vector<DocumentStream> streams;
   DataPlan plan;
   Packer packer;
+  Augmenter augmenter;
 };
-
-// The training documents of a corpus as streams, by language or by language and source.
-std::vector<DocumentStream> ListStreams(const TokenCorpus& corpus, const MixtureConfig& config);
 
 // LaneState::drawn at the start: between minus and plus half a mean document of each stream, spread
 // evenly over the lanes. Without it all lanes would begin with the same streams.
@@ -72,6 +77,7 @@ class Lane {
  private:
   struct Upcoming {
     int64_t document = 0;
+    int64_t epoch = 0;
     int64_t length = 0;  // positions
     int64_t next = 0;    // LaneState::next behind it
   };

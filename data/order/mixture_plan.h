@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "data/order/mixture_config.h"
-#include "data/order/stream.h"
+#include "data/shard/stream.h"
 
 namespace choir {
 

@@ -40,17 +40,6 @@ std::string TokenCorpus::tokenizer_path() const {
   return StrCat(directory_, "/", tokenizer().file);
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> TokenCorpus::OpenItsTokenizer() const {
-  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> opened, OpenTokenizer(tokenizer_path()));
-  if (opened->fingerprint() != tokenizer().fingerprint) {
-    return absl::DataLossError(
-        StrCat(tokenizer_path(), ": not the tokenizer that made the shards beside it (fingerprint ",
-               opened->fingerprint(), ", must be ", tokenizer().fingerprint,
-               "); run `choir data build` again"));
-  }
-  return opened;
-}
-
 int64_t TokenCorpus::NumDocuments(Split split, int32_t language) const {
   const std::vector<Run>& runs = runs_[static_cast<int>(split)].at(language);
   return runs.empty() ? 0 : runs.back().begin + runs.back().count;
@@ -82,6 +71,71 @@ TokenDocument TokenCorpus::GetDocument(Split split, int32_t language, int64_t i)
   document.id = shard.id()[d];
   document.group = shard.group()[d];
   return document;
+}
+
+// Builds write the documents of a language by source, so that there are few runs.
+void TokenCorpus::FindSources() const {
+  for (const Split split : kAllSplits) {
+    SourceRuns& found = source_runs_[static_cast<int>(split)];
+    found.assign(languages().size(), {});
+    for (size_t l = 0; l < languages().size(); ++l) {
+      found[l].resize(sources().size());
+      for (const Run& run : runs_[static_cast<int>(split)][l]) {
+        for (int64_t i = 0; i < run.count; ++i) {
+          std::vector<SourceRun>& of = found[l].at(run.shard->source()[run.first + i]);
+          const int64_t number = run.begin + i;
+          if (of.empty() || of.back().first + of.back().count != number) {
+            of.push_back({of.empty() ? 0 : of.back().begin + of.back().count, number, 0});
+          }
+          ++of.back().count;
+        }
+      }
+    }
+  }
+}
+
+std::vector<DocumentStream> TokenCorpus::Streams(Split split, bool by_source) const {
+  std::vector<DocumentStream> streams;
+  for (int32_t l = 0; l < static_cast<int32_t>(languages().size()); ++l) {
+    if (!by_source) {
+      streams.push_back({l, kAllSources, languages()[l], NumDocuments(split, l),
+                         NumLabels(split, l)});
+      continue;
+    }
+    std::call_once(sources_found_, [this] { FindSources(); });
+    for (int32_t s = 0; s < static_cast<int32_t>(sources().size()); ++s) {
+      DocumentStream stream{l, s, StrCat(languages()[l], "/", sources()[s]), 0, 0};
+      for (const SourceRun& run : source_runs_[static_cast<int>(split)][l][s]) {
+        stream.documents += run.count;
+        for (int64_t i = 0; i < run.count; ++i) {
+          stream.labels += GetDocument(split, l, run.first + i).length - 1;
+        }
+      }
+      if (stream.documents > 0) streams.push_back(std::move(stream));
+    }
+  }
+  return streams;
+}
+
+int64_t TokenCorpus::NumberInLanguage(Split split, const DocumentStream& stream, int64_t i) const {
+  if (stream.source == kAllSources) return i;
+  const std::vector<SourceRun>& runs =
+      source_runs_[static_cast<int>(split)].at(stream.language).at(stream.source);
+  const auto after = std::upper_bound(
+      runs.begin(), runs.end(), i, [](int64_t i, const SourceRun& run) { return i < run.begin; });
+  return std::prev(after)->first + i - std::prev(after)->begin;
+}
+
+absl::StatusOr<DocumentHead> TokenCorpus::Head(Split split, const DocumentStream& stream,
+                                               int64_t i) const {
+  const TokenDocument document =
+      GetDocument(split, stream.language, NumberInLanguage(split, stream, i));
+  return DocumentHead{document.length, document.id};
+}
+
+absl::StatusOr<TokenDocument> TokenCorpus::Read(Split split, const DocumentStream& stream,
+                                                int64_t i) const {
+  return GetDocument(split, stream.language, NumberInLanguage(split, stream, i));
 }
 
 }  // namespace choir

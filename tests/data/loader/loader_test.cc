@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <sstream>
 
 #include "base/config_fields.h"
 #include "base/config_load.h"
 #include "base/random.h"
+#include "data/shard/token_corpus.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
@@ -45,7 +47,7 @@ void ExpectSame(const Batch& a, const Batch& b) {
 TEST(Loader, BatchesHoldWhatTheyPromise) {
   const DataConfig config = FixtureDataConfig();
   const auto loader = OpenLoader(config);
-  const TokenCorpus& corpus = loader->corpus();
+  const auto& corpus = dynamic_cast<const TokenCorpus&>(loader->corpus());
   std::map<uint64_t, TokenDocument> documents;
   for (int32_t l = 0; l < static_cast<int32_t>(corpus.languages().size()); ++l) {
     for (int64_t d = 0; d < corpus.NumDocuments(Split::kTrain, l); ++d) {
@@ -114,18 +116,19 @@ TEST(Loader, BatchesHoldWhatTheyPromise) {
 }
 
 TEST(Loader, WithoutDocumentMasksRowsAreTheSegments) {
+  constexpr int32_t kRows = 200;
   DataConfig config = FixtureDataConfig();
-  config.batch_sequences = 40;
+  config.batch_sequences = kRows;
   const Batch masked = OpenLoader(config)->Next().value();
   config.packing.document_masks = false;
   const Batch open = OpenLoader(config)->Next().value();
-  EXPECT_GT(masked.cu_seqlens.size(), 41u);
-  ASSERT_EQ(open.cu_seqlens.size(), 41u);
-  for (int32_t r = 0; r <= 40; ++r) EXPECT_EQ(open.cu_seqlens[r], 64 * r);
+  EXPECT_GT(masked.cu_seqlens.size(), kRows + 1u);
+  ASSERT_EQ(open.cu_seqlens.size(), kRows + 1u);
+  for (int32_t r = 0; r <= kRows; ++r) EXPECT_EQ(open.cu_seqlens[r], 64 * r);
   EXPECT_EQ(Values(open.tokens), Values(masked.tokens));
   EXPECT_EQ(Values(open.labels), Values(masked.labels));
   const std::vector<int32_t> positions = Values(open.positions);
-  for (int32_t i = 0; i < 40 * 64; ++i) ASSERT_EQ(positions[i], i % 64);
+  for (int32_t i = 0; i < kRows * 64; ++i) ASSERT_EQ(positions[i], i % 64);
 }
 
 TEST(Loader, ResumesBitForBitFromAnyStep) {
@@ -207,7 +210,7 @@ TEST(Loader, RestoreNamesEverythingThatDiffers) {
   other.lanes = 8;
   other.seed = 8;
   other.sequence_length = 32;
-  other.packing.open_bins = 9;
+  other.packing.look_ahead = 9;
   other.packing.document_masks = false;
   other.mixture.by_source = true;
   const auto changed = OpenLoader(other);
@@ -216,7 +219,7 @@ TEST(Loader, RestoreNamesEverythingThatDiffers) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   for (const char* const part :
        {"data.lanes: was 4 when the state was saved, is 8", "data.seed: was 7",
-        "data.sequence_length: was 64", "data.packing.open_bins: was 8",
+        "data.sequence_length: was 64", "data.packing.look_ahead: was 8",
         "data.packing.document_masks: was true", "data.mixture.by_source: was false"}) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(part));
   }
@@ -228,6 +231,44 @@ TEST(Loader, RestoreNamesEverythingThatDiffers) {
   other.prefetch_rows = 0;
   other.validation.tokens_per_language = 7;
   EXPECT_EQ(OpenLoader(other)->RestoreState(state), absl::OkStatus());
+}
+
+// The marks are tokens that every SentencePiece model with byte fallback has, and no text here
+// uses.
+TEST(Loader, FillsInTheMiddleAcrossResume) {
+  DataConfig config = FixtureDataConfig();
+  config.packing.fim_rate = 0.5;
+  std::string message{BatchLoader::Open(config).status().message()};
+  EXPECT_THAT(message, HasSubstr("data.packing.fim_prefix: the tokenizer of the corpus has no"));
+  config.packing.fim_prefix = "<0x00>";
+  config.packing.fim_middle = "<0x01>";
+  config.packing.fim_suffix = "<0x02>";
+  const auto loader = OpenLoader(config);
+  const auto tokenizer = loader->corpus().OpenItsTokenizer().value();
+  std::string state;
+  std::vector<Batch> batches;
+  int64_t begins = 0, prefixes = 0, middles = 0;
+  for (int step = 0; step < 200; ++step) {
+    if (step == 100) state = loader->SaveState();
+    batches.push_back(loader->Next().value());
+    const std::vector<int32_t> labels = Values(batches.back().labels);
+    for (const BatchSegment& segment : batches.back().segments) begins += segment.offset == 0;
+    prefixes += std::ranges::count(labels, tokenizer->FindId("<0x00>"));
+    middles += std::ranges::count(labels, tokenizer->FindId("<0x01>"));
+  }
+  EXPECT_NEAR(static_cast<double>(prefixes), 0.5 * static_cast<double>(begins),
+              5 * std::sqrt(0.25 * static_cast<double>(begins)));
+  // The middle of a cut document may wait in the window.
+  EXPECT_LE(middles, prefixes);
+  EXPECT_GE(middles, prefixes - config.lanes * (config.packing.look_ahead + 64));
+  const auto resumed = OpenLoader(config);
+  ASSERT_EQ(resumed->RestoreState(state), absl::OkStatus());
+  for (int step = 100; step < 200; ++step) {
+    ExpectSame(resumed->Next().value(), batches[step]);
+  }
+  config.packing.fim_suffix = "<0x03>";
+  message = std::string(OpenLoader(config)->RestoreState(state).message());
+  EXPECT_THAT(message, HasSubstr("data.packing.fim_suffix: was <0x02>"));
 }
 
 TEST(Loader, RestoreRefusesAnotherCorpusAndDamage) {
@@ -265,9 +306,9 @@ TEST(Loader, SharesAreHeldOverALongRun) {
   double sum = 0;
   for (const double share : loader->shares()) sum += share;
   EXPECT_NEAR(sum, 1, 1e-12);
-  // A lane may be one document off, and hold back at most its open rows.
+  // A lane may be one document off, and hold back at most its window.
   const double slack = static_cast<double>(
-      config.lanes * (2000 + config.packing.open_bins * config.sequence_length));
+      config.lanes * (2000 + (config.packing.look_ahead + 2) * config.sequence_length));
   for (size_t l = 0; l < loader->languages().size(); ++l) {
     int64_t labels = 0;
     for (const auto& [of, n] : counters.stream_labels) {
@@ -327,7 +368,7 @@ TEST(DataConfig, AllMistakesAtOnce) {
                            "batch_sequences: 1048576\n"
                            "lanes: 0\n"
                            "mixture: {alpha: 0.5, weights: {en: 1}}\n"
-                           "packing: {open_bin: 3}\n";
+                           "packing: {look_ahed: 3}\n";
   const auto tree = ConfigTree::ParseString(text, "data.yaml");
   ASSERT_EQ(tree.status(), absl::OkStatus());
   const std::string message{LoadConfig<DataConfig>(*tree).status().message()};
@@ -336,7 +377,7 @@ TEST(DataConfig, AllMistakesAtOnce) {
   EXPECT_THAT(message, HasSubstr("data.yaml:4:8: lanes must be"));
   EXPECT_THAT(message, HasSubstr("mixture.weights and alpha contradict each other"));
   EXPECT_THAT(message, HasSubstr("data.yaml:6:11: "));
-  EXPECT_THAT(message, HasSubstr("open_bins'"));
+  EXPECT_THAT(message, HasSubstr("look_ahead'"));
 }
 
 }  // namespace

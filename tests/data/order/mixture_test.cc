@@ -79,12 +79,16 @@ TEST(Mixture, LeadKeepsThePromiseAcrossAChange) {
         due[i] += static_cast<double>(next[s] * weights[i]) /
                   static_cast<double>(mixture.total_weight());
         // What was due of a stream that is left out from here on is given up.
-        if (weights[i] > 0) ASSERT_LE(std::abs(given[i] - due[i]), 2 * kLongest);
+        if (weights[i] > 0) {
+          ASSERT_LE(std::abs(given[i] - due[i]), 2 * kLongest);
+        }
       }
     }
     drawn = mixture.Lead(drawn);
     for (size_t i = 0; i < 4; ++i) {
-      if (weights[i] == 0) EXPECT_EQ(drawn[i], 0);
+      if (weights[i] == 0) {
+        EXPECT_EQ(drawn[i], 0);
+      }
       EXPECT_LE(std::abs(drawn[i]), kLongest + 1);
     }
   }
