@@ -18,7 +18,7 @@
 #include "data/build/data_report.h"
 #include "data/shard/hdf5_shard.h"
 #include "data/shard/token_corpus.h"
-#include "data/text/documents.h"
+#include "data/text/list_files.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace choir {
