@@ -55,14 +55,13 @@ absl::StatusOr<std::unique_ptr<DocumentReader>> DocumentReader::Open(const TextF
 }
 
 DocumentSample::DocumentSample(int64_t max_bytes, int64_t total_bytes, int64_t seed)
-    : seed_(static_cast<uint64_t>(seed)) {
+    : seed_(seed), everything_(max_bytes >= total_bytes) {
   const double share = static_cast<double>(max_bytes) / static_cast<double>(total_bytes);
-  threshold_ =
-      max_bytes >= total_bytes ? ~uint64_t{0} : static_cast<uint64_t>(std::ldexp(share, 64));
+  if (!everything_) threshold_ = static_cast<uint64_t>(std::ldexp(share, 64));
 }
 
-bool DocumentSample::Contains(const TextDocument& document) const {
-  return threshold_ == ~uint64_t{0} || HashOf64(StrCat(seed_, "/", document.id)) < threshold_;
+uint64_t DocumentSample::HashOf(int64_t seed, std::string_view id) {
+  return HashOf64(StrCat(seed, "/", id));
 }
 
 }  // namespace choir

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -65,11 +66,16 @@ class DocumentReader {
 class DocumentSample {
  public:
   DocumentSample(int64_t max_bytes, int64_t total_bytes, int64_t seed);
-  bool Contains(const TextDocument& document) const;
+  bool Contains(const TextDocument& document) const { return Contains(HashOf(seed_, document.id)); }
+
+  // Where a document stands in the order by which shares are taken.
+  static uint64_t HashOf(int64_t seed, std::string_view id);
+  bool Contains(uint64_t hash) const { return everything_ || hash < threshold_; }
 
  private:
-  uint64_t threshold_;
-  uint64_t seed_;
+  int64_t seed_;
+  bool everything_;
+  uint64_t threshold_ = 0;
 };
 
 }  // namespace choir

@@ -1,8 +1,5 @@
 #include "data/text/index_scan.h"
 
-#include <sys/stat.h>
-
-#include <cerrno>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +10,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "data/text/byte_source.h"
+#include "data/text/file_stamp.h"
 #include "data/text/indexed_file.h"
 #include "data/text/json_record.h"
 #include "data/text/line_reader.h"
@@ -196,12 +194,6 @@ class IndexScan {
 };
 
 }  // namespace
-
-absl::StatusOr<FileStamp> StampOf(const std::string& path) {
-  struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return FileError(path, "examine", errno);
-  return FileStamp{info.st_size, info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec};
-}
 
 absl::Status ScanFile(const TextFile& file, const std::string& index_path,
                       const std::string& text_path) {

@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "data/text/byte_source.h"
+#include "data/text/file_stamp.h"
 #include "data/text/index_scan.h"
 #include "data/text/json_record.h"
 #include "data/text/line_reader.h"
