@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr int kBuildFormat = 2;  // changes with what the build does to documents
 constexpr const char* kFolderPrefix = "shards-";
-constexpr const char* kWorkFolder = "work";
+constexpr const char* kWorkFolder = "unfinished";
 
 // What decides about a spooled document besides its record.
 std::string SpoolSettings(const DataBuildConfig& config) {
