@@ -1,8 +1,9 @@
-// `choir data build|stats|peek`
+// `choir data build|stats|verify|peek`
 #include <iostream>
 #include <memory>
 
 #include "data/build/commands.h"
+#include "data/shard/verify.h"
 #include "train/commands.h"
 #include "train/config.h"
 #include "train/exit_code.h"
@@ -34,10 +35,18 @@ void AddDataCommand(Program& program) {
     program.takes_overrides = true;
     program.run = [&program, path] { return ReportError(Build(*path, program.overrides)); };
   });
-  CLI::App* stats = data->add_subcommand("stats", "Verify token shards and count by language");
+  CLI::App* stats = data->add_subcommand("stats", "Count token shards by language");
   stats->add_option("path", *path, "folder of token shards")->required();
   stats->callback([&program, path] {
     program.run = [path] { return ReportError(PrintDataStats(*path, std::cout)); };
+  });
+  CLI::App* verify = data->add_subcommand("verify", "Compare every byte with its checksum");
+  auto threads = std::make_shared<int64_t>(0);
+  verify->add_option("path", *path, "folder of token shards")->required();
+  verify->add_option("--threads", *threads, "threads; 0: one per processor")
+      ->check(CLI::Range(0, 1024));
+  verify->callback([&program, path, threads] {
+    program.run = [path, threads] { return ReportError(VerifyCorpus(*path, *threads, std::cout)); };
   });
   CLI::App* peek = data->add_subcommand("peek", "Decode the batch of one step");
   peek->add_option("config", *path, "config of a run")->required();

@@ -80,6 +80,7 @@ absl::StatusOr<Batch> BatchLoader::Next(int64_t rows) {
   std::vector<RowTokens> made;
   for (int64_t r = 0; r < rows; ++r) {
     MadeRow row = impl_->source->Next();
+    RETURN_IF_ERROR(row.damage);
     const int64_t lane = (counters.rows + r) % impl_->context->config.lanes;
     impl_->consumed.lanes[lane] = std::move(row.after);
     made.push_back(std::move(row.tokens));

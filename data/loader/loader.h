@@ -32,12 +32,14 @@ struct LoaderCounters {
 
 class BatchLoader {
  public:
-  // Verifies the checksums of the shards. Fails with what is missing, damaged or unknown.
+  // Fails with what is missing, damaged or unknown. What documents hold is verified when they are
+  // drawn.
   static absl::StatusOr<std::unique_ptr<BatchLoader>> Open(const DataConfig& config);
   ~BatchLoader();
   BatchLoader(const BatchLoader&) = delete;
 
-  // The next `rows` rows (config.batch_sequences, or fewer or more during a ramp).
+  // The next `rows` rows (config.batch_sequences, or fewer or more during a ramp). DataLoss if a
+  // document of theirs is damaged, and from then on.
   absl::StatusOr<Batch> Next(int64_t rows);
 
   // What was given by Next so far, whatever was prefetched; JSON text.

@@ -90,6 +90,7 @@ absl::StatusOr<LoaderState> ParseSound(const Json& json, const LaneContext& cont
   if (static_cast<int64_t>(lanes.size()) != context.config.lanes) return Damaged("lanes");
   for (size_t l = 0; l < lanes.size(); ++l) {
     const absl::Status status = ParseLaneState(lanes[l], context, state.lanes.emplace_back());
+    RETURN_IF_ERROR(context.corpus->damage());  // lengths that the state is compared with
     if (!status.ok()) return Damaged(StrCat("lane ", l, ": ", std::string(status.message())));
   }
   return state;

@@ -28,7 +28,9 @@ MadeRow RowSource::Make() {
   Lane& lane = lanes_[next_row_ % static_cast<int64_t>(lanes_.size())];
   ++next_row_;
   const PackedRow row = lane.NextRow();
-  return {MakeRowTokens(*context_->corpus, row, options_), lane.state()};
+  MadeRow made{MakeRowTokens(*context_->corpus, row, options_), lane.state(), {}};
+  made.damage = context_->corpus->damage();
+  return made;
 }
 
 void RowSource::Run() {

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "data/loader/row_tokens.h"
 #include "data/order/lane.h"
 
@@ -18,6 +19,7 @@ namespace choir {
 struct MadeRow {
   RowTokens tokens;
   LaneState after;
+  absl::Status damage;  // of the corpus, as far as this row or an earlier one touched it
 };
 
 class RowSource {

@@ -65,6 +65,7 @@ absl::StatusOr<std::unique_ptr<ValidationSet>> ValidationSet::Make(
   std::unique_ptr<ValidationSet> set(new ValidationSet(std::move(corpus), config));
   const auto languages = static_cast<int32_t>(set->corpus_->languages().size());
   for (int32_t l = 0; l < languages; ++l) set->AddLanguage(l);
+  RETURN_IF_ERROR(set->corpus_->damage());
   if (set->languages_.empty()) {
     return absl::InvalidArgumentError(StrCat(config.path, ": no held-out documents"));
   }

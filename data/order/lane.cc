@@ -18,8 +18,9 @@ LaneContext::LaneContext(std::shared_ptr<const TokenCorpus> corpus, const DataCo
       augmenter(std::move(augmenter)) {}
 
 int64_t LaneContext::NumPositions(int32_t language, int64_t document, int64_t epoch) const {
-  return augmenter.Augment(corpus->GetDocument(Split::kTrain, language, document), epoch).length() -
-         1;
+  if (!augmenter.active()) return corpus->DocumentLength(Split::kTrain, language, document) - 1;
+  const TokenDocument whole = corpus->GetDocument(Split::kTrain, language, document);
+  return augmenter.Augment(whole, epoch).length() - 1;
 }
 
 std::vector<int64_t> LanePhase(const LaneContext& context, int64_t lane) {

@@ -1,9 +1,14 @@
-// A folder of token shards, open for reading: checksums verified, tokens memory-mapped. The format
-// is in docs/data.md.
+// A folder of token shards, open for reading through memory maps. The format is in docs/data.md.
+//
+// Opening costs a few small reads a shard. Tokens and tables are verified by chunk when they are
+// first touched, so that nothing unverified is ever given; see damage().
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -50,8 +55,15 @@ class TokenCorpus {
   int64_t NumDocuments(Split split, int32_t language) const;
   // Labels: tokens of the documents less one each.
   int64_t NumLabels(Split split, int32_t language) const;
-  // Document `i` of a language in the order of the shards, 0 <= i < NumDocuments.
+  // Document `i` of a language in the order of the shards, 0 <= i < NumDocuments. Where a chunk of
+  // it is damaged it holds zeros, and damage() says so.
   TokenDocument GetDocument(Split split, int32_t language, int64_t i) const;
+  // Its length alone: no token is touched.
+  int64_t DocumentLength(Split split, int32_t language, int64_t i) const;
+
+  // OK, or DataLoss for the first damaged chunk that was touched. Whoever uses documents asks
+  // before what was made of them is used. From any thread; cheap.
+  absl::Status damage() const;
 
  private:
   TokenCorpus() = default;
@@ -62,13 +74,26 @@ class TokenCorpus {
     int64_t begin = 0;
     int64_t count = 0;
     int64_t first = 0;
+    int64_t tokens = 0;
     const ShardReader* shard = nullptr;
   };
+  struct Place {
+    const ShardReader* shard = nullptr;
+    int64_t document = 0;  // of the shard
+  };
+  Place Find(Split split, int32_t language, int64_t i) const;
+  // Remembers the damage and returns a document of `length` zeros.
+  TokenDocument Spoilt(const absl::Status& damage, int64_t length) const;
 
   std::string directory_;
   CorpusIndex index_;
   std::vector<std::unique_ptr<ShardReader>> shards_;
   std::vector<std::vector<Run>> runs_[kNumSplits];  // by language
+
+  mutable std::atomic<bool> damaged_ = false;
+  mutable std::mutex mutex_;  // guards what follows
+  mutable absl::Status damage_;
+  mutable std::deque<std::vector<uint32_t>> zeros_;  // never moved: documents point at them
 };
 
 }  // namespace choir
