@@ -34,8 +34,25 @@ struct ValidationConfig {
   }
 };
 
+struct RawTextConfig {
+  std::string build;
+  std::string cache;
+  int64_t memory_mib = 256;
+
+  void Visit(auto&& v) {
+    v("build", build,
+      "config of `choir data build`: its corpus, clean and tokenizer are read and applied on the "
+      "way, no shards are made",
+      MustExist());
+    v("cache", cache, "folder for the index of the files, and for packed files unpacked");
+    v("memory_mib", memory_mib, "MiB of tokens kept for documents that are drawn and not yet used",
+      InRange(1, 1 << 20));
+  }
+};
+
 struct DataConfig {
   std::string path;
+  RawTextConfig text;
   int64_t sequence_length = 512;
   int64_t batch_sequences = 8;
   int64_t lanes = 64;
@@ -48,7 +65,8 @@ struct DataConfig {
   ValidationConfig validation;
 
   void Visit(auto&& v) {
-    v("path", path, "folder made by `choir data build`", Required(), NonEmpty(), MustExist());
+    v("path", path, "folder made by `choir data build`", MustExist());
+    v("text", text, "raw text instead of path");
     v("sequence_length", sequence_length, "positions of a row", InRange(2, 1 << 24));
     v("batch_sequences", batch_sequences, "rows of a step over all ranks", InRange(1, 1 << 20));
     v("lanes", lanes,

@@ -10,6 +10,9 @@
 
 namespace choir {
 
+// In a run's folder: its ledger (data/order/data_plan.h), written at each start of the run.
+inline constexpr const char* kDataLedgerFile = "data_ledger.json";
+
 struct ReplayOptions {
   int64_t first_step = 1;   // steps count from 1, as in metrics.jsonl
   int64_t last_step = -1;   // negative: the last that metrics.jsonl has

@@ -10,9 +10,9 @@
 #include "data/loader/loader_state.h"
 #include "data/loader/row_source.h"
 #include "data/loader/row_tokens.h"
+#include "data/loader/text_corpus.h"
 #include "data/order/lane.h"
 #include "data/order/skip.h"
-#include "data/shard/token_corpus.h"
 
 namespace choir {
 namespace {
@@ -32,6 +32,14 @@ void DataConfig::Check(ConfigErrors& errors) const {
     errors.Conflict({"batch_sequences", "sequence_length"},
                     StrCat("times sequence_length must be below 2^31 positions, got ",
                            batch_sequences, " * ", sequence_length));
+  }
+  if (path.empty() == text.build.empty()) {
+    errors.Add("path", text.build.empty()
+                           ? "or text.build must be given: what is trained on"
+                           : "and text.build are both given: train on shards or on raw text");
+  }
+  if (!text.build.empty() && text.cache.empty()) {
+    errors.Add("text.cache", "must be given: the folder for the index of the text");
   }
 }
 
@@ -54,8 +62,9 @@ BatchLoader::~BatchLoader() = default;
 
 absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(
     const DataConfig& config, const std::optional<DataPlan>& given) {
-  ASSIGN_OR_RETURN(std::shared_ptr<const Corpus> corpus, TokenCorpus::Open(config.path));
-  std::vector<DocumentStream> streams = corpus->Streams(Split::kTrain, config.mixture.by_source);
+  ASSIGN_OR_RETURN(std::shared_ptr<const Corpus> corpus, OpenCorpus(config));
+  ASSIGN_OR_RETURN(std::vector<DocumentStream> streams,
+                   corpus->Streams(Split::kTrain, config.mixture.by_source));
   DataPlan plan;
   if (given.has_value()) {
     plan = *given;
@@ -68,8 +77,8 @@ absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(
   auto impl = std::make_unique<Impl>();
   impl->context = std::make_shared<const LaneContext>(corpus, config, std::move(streams), plan,
                                                       std::move(augmenter));
-  impl->options = {Split::kTrain, config.sequence_length, config.packing.document_masks,
-                   &impl->context->augmenter};
+  impl->options = {config.sequence_length, config.packing.document_masks,
+                   corpus->tokenizer().pad_id, &impl->context->augmenter};
   impl->rows_of = [rows = config.batch_sequences](int64_t) { return StepRows{rows, nullptr}; };
   impl->consumed.ledger = {{0, std::move(plan)}};
   for (int64_t l = 0; l < config.lanes; ++l) {

@@ -48,7 +48,8 @@ using StepRowsOf = std::function<StepRows(int64_t step)>;
 
 class BatchLoader {
  public:
-  // Fails with what is missing, damaged or unknown. With `plan`: that instead of the config's.
+  // Fails with what is missing, damaged or unknown; what documents hold is verified when they are
+  // drawn. With `plan`: that instead of the config's.
   static absl::StatusOr<std::unique_ptr<BatchLoader>> Open(
       const DataConfig& config, const std::optional<DataPlan>& plan = std::nullopt);
   ~BatchLoader();
@@ -57,7 +58,8 @@ class BatchLoader {
   // How many rows batches have (config.batch_sequences otherwise) and which are fetched. Before the
   // first Next.
   void SetRows(StepRowsOf rows_of);
-  // The next batch. OutOfRange: the data is used up (data.mixture.max_epochs).
+  // The next batch. OutOfRange: the data is used up (data.mixture.max_epochs). DataLoss: a document
+  // of it is damaged. No batch comes after an error.
   absl::StatusOr<Batch> Next();
 
   // What was given by Next so far, whatever was prefetched; JSON text.

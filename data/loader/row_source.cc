@@ -36,9 +36,20 @@ RowSource::~RowSource() {
 absl::StatusOr<MadeRow> RowSource::Make(int64_t n, bool wanted) {
   Lane& lane = lanes_[static_cast<size_t>(n) % lanes_.size()];
   ASSIGN_OR_RETURN(const PackedRow row, lane.NextRow());
+  const Corpus& corpus = *context_->corpus;
+  std::vector<TokenDocument> documents;
+  std::vector<DocumentHead> heads;
+  for (const Piece& piece : row.pieces) {
+    const DocumentStream& stream = context_->streams[piece.stream];
+    if (wanted) {
+      ASSIGN_OR_RETURN(documents.emplace_back(), corpus.Read(Split::kTrain, stream, piece.document));
+    } else {
+      ASSIGN_OR_RETURN(heads.emplace_back(), corpus.Head(Split::kTrain, stream, piece.document));
+    }
+  }
   MadeRow made;
-  ASSIGN_OR_RETURN(made.tokens, MakeRowTokens(*context_->corpus, context_->streams, row,
-                                              options_, wanted));
+  made.tokens = wanted ? MakeRowTokens(context_->streams, row, documents, options_)
+                       : MakeRowSegments(context_->streams, row, heads, options_);
   made.after = lane.state();
   return made;
 }

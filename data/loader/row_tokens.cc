@@ -6,7 +6,6 @@
 #include <span>
 
 #include "base/check.h"
-#include "base/status.h"
 
 namespace choir {
 
@@ -25,41 +24,45 @@ void SetPositions(RowTokens& out) {
 
 }  // namespace
 
-absl::StatusOr<RowTokens> MakeRowTokens(const Corpus& corpus,
-                                        const std::vector<DocumentStream>& streams,
-                                        const PackedRow& row, const RowOptions& options,
-                                        bool fetch) {
-  const size_t length = static_cast<size_t>(options.length);
+RowTokens MakeRowSegments(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                          const std::vector<DocumentHead>& heads, const RowOptions& options) {
   RowTokens out;
-  if (fetch) {
-    out.tokens.assign(length, corpus.tokenizer().pad_id);
-    out.labels.assign(length, kNoLabel);
-    out.positions.resize(length);
-    out.language.assign(length, kNoLanguage);
-  }
   int64_t at = 0;
-  for (const Piece& piece : row.pieces) {
-    const int32_t language = streams[piece.stream].language;
-    ASSIGN_OR_RETURN(const TokenDocument document,
-                     corpus.Read(options.split, streams[piece.stream], piece.document));
-    if (fetch) {
-      const DocumentView view = options.augmenter == nullptr
-                                    ? DocumentView(document)
-                                    : options.augmenter->Augment(document, piece.epoch);
-      CHECK(piece.offset + piece.length < view.length());
-      view.CopyTo(piece.offset, piece.length, &out.tokens[at]);
-      view.CopyTo(piece.offset + 1, piece.length, &out.labels[at]);
-      std::fill_n(out.language.begin() + at, piece.length, language);
-    }
-    out.segments.push_back(
-        {0, at, piece.length, piece.offset, document.id, language, document.source});
+  for (size_t p = 0; p < row.pieces.size(); ++p) {
+    const Piece& piece = row.pieces[p];
+    out.segments.push_back({0, at, piece.length, piece.offset, heads[p].id,
+                            streams[piece.stream].language, heads[p].source});
     at += piece.length;
     out.segment_ends.push_back(static_cast<int32_t>(at));
   }
   CHECK(at <= options.length);
   if (at < options.length) out.segment_ends.push_back(static_cast<int32_t>(options.length));
   if (!options.document_masks) out.segment_ends.assign(1, static_cast<int32_t>(options.length));
-  if (fetch) SetPositions(out);
+  return out;
+}
+
+RowTokens MakeRowTokens(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                        const std::vector<TokenDocument>& documents, const RowOptions& options) {
+  std::vector<DocumentHead> heads;
+  for (const TokenDocument& d : documents) heads.push_back({d.length, d.id, d.source});
+  RowTokens out = MakeRowSegments(streams, row, heads, options);
+  const size_t length = static_cast<size_t>(options.length);
+  out.tokens.assign(length, options.pad_id);
+  out.labels.assign(length, kNoLabel);
+  out.positions.resize(length);
+  out.language.assign(length, kNoLanguage);
+  for (size_t p = 0; p < row.pieces.size(); ++p) {
+    const Piece& piece = row.pieces[p];
+    const int64_t at = out.segments[p].begin;
+    const DocumentView view = options.augmenter == nullptr
+                                  ? DocumentView(documents[p])
+                                  : options.augmenter->Augment(documents[p], piece.epoch);
+    CHECK(piece.offset + piece.length < view.length());
+    view.CopyTo(piece.offset, piece.length, &out.tokens[at]);
+    view.CopyTo(piece.offset + 1, piece.length, &out.labels[at]);
+    std::fill_n(out.language.begin() + at, piece.length, out.segments[p].language);
+  }
+  SetPositions(out);
   return out;
 }
 

@@ -15,9 +15,9 @@
 namespace choir {
 
 struct RowOptions {
-  Split split = Split::kTrain;
   int64_t length = 0;
   bool document_masks = true;
+  int32_t pad_id = 0;
   const Augmenter* augmenter = nullptr;  // null: documents are packed as they are
 };
 
@@ -28,11 +28,12 @@ struct RowTokens {
   std::vector<BatchSegment> segments;  // row not yet set
 };
 
-// A row of pieces of `streams`. `fetch` false: its segments only.
-absl::StatusOr<RowTokens> MakeRowTokens(const Corpus& corpus,
-                                        const std::vector<DocumentStream>& streams,
-                                        const PackedRow& row, const RowOptions& options,
-                                        bool fetch = true);
+// A row of pieces of `streams`, given the document of each.
+RowTokens MakeRowTokens(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                        const std::vector<TokenDocument>& documents, const RowOptions& options);
+// The same without its tokens: what other processes train on.
+RowTokens MakeRowSegments(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                          const std::vector<DocumentHead>& heads, const RowOptions& options);
 
 // Rows as a batch, without step and digest. It stores the rows that were fetched.
 Batch MakeBatch(const std::vector<RowTokens>& rows, const RowOptions& options, size_t languages);

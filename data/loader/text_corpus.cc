@@ -18,7 +18,7 @@ constexpr int64_t kEstimateFrom = 16;   // documents of each language
 constexpr int64_t kBytesPerLabel = 4;   // where all of those are left out
 
 absl::Status CheckSettings(const DataBuildConfig& build, const std::string& name) {
-  if (build.clean.dedup.exact || build.clean.dedup.near) {
+  if (build.clean.dedup.mode != DedupMode::kOff) {
     return absl::InvalidArgumentError(
         StrCat(name, ": clean.dedup needs the whole corpus before its first document; turn it off, ",
                "or make shards with `choir data build` and name them in data.path"));
@@ -92,8 +92,13 @@ absl::Status TextCorpus::EstimateLabels() {
   return absl::OkStatus();
 }
 
-std::vector<DocumentStream> TextCorpus::Streams(Split split, bool by_source) const {
-  CHECK(!by_source);
+absl::StatusOr<std::vector<DocumentStream>> TextCorpus::Streams(Split split,
+                                                                bool by_source) const {
+  if (by_source) {
+    return absl::InvalidArgumentError(
+        "data.mixture.by_source needs shards (data.path), where documents are in the order of "
+        "their sources; data.text reads files as they are");
+  }
   std::vector<DocumentStream> streams;
   for (int32_t l = 0; l < static_cast<int32_t>(languages().size()); ++l) {
     const double bytes = static_cast<double>(index_->NumBytes(split, l));
@@ -162,7 +167,7 @@ absl::StatusOr<TokenDocument> TextCorpus::Get(const Key& key) const {
 absl::StatusOr<DocumentHead> TextCorpus::Head(Split split, const DocumentStream& stream,
                                               int64_t i) const {
   ASSIGN_OR_RETURN(const TokenDocument document, Read(split, stream, i));
-  return DocumentHead{document.length, document.id};
+  return DocumentHead{document.length, document.id, document.source};
 }
 
 absl::StatusOr<TokenDocument> TextCorpus::Read(Split split, const DocumentStream& stream,
@@ -174,11 +179,6 @@ absl::StatusOr<std::shared_ptr<const Corpus>> OpenCorpus(const DataConfig& confi
   if (config.text.build.empty()) {
     ASSIGN_OR_RETURN(std::shared_ptr<const TokenCorpus> shards, TokenCorpus::Open(config.path));
     return shards;
-  }
-  if (config.mixture.by_source) {
-    return absl::InvalidArgumentError(
-        "data.mixture.by_source needs shards (data.path), where documents are in the order of "
-        "their sources; data.text reads files as they are");
   }
   ASSIGN_OR_RETURN(const ConfigTree tree, ConfigTree::ParseFile(config.text.build));
   ASSIGN_OR_RETURN(const DataBuildConfig build, LoadConfig<DataBuildConfig>(tree));

@@ -42,8 +42,8 @@ class TextCorpus : public Corpus {
   const TokenizerInfo& tokenizer() const override { return info_; }
   std::string tokenizer_path() const override { return info_.file; }
   const std::string& fingerprint() const override { return fingerprint_; }
-  // Labels are estimated from the bytes and a few documents. By source: CHECKs; refuse it before.
-  std::vector<DocumentStream> Streams(Split split, bool by_source) const override;
+  // Labels are estimated from the bytes and a few documents. InvalidArgument: by source.
+  absl::StatusOr<std::vector<DocumentStream>> Streams(Split split, bool by_source) const override;
   absl::StatusOr<DocumentHead> Head(Split split, const DocumentStream& stream,
                                     int64_t i) const override;
   absl::StatusOr<TokenDocument> Read(Split split, const DocumentStream& stream,

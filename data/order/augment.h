@@ -40,6 +40,7 @@ class Augmenter {
   // that could be split.
   static absl::StatusOr<Augmenter> Make(const PackingConfig& config, const Tokenizer& tokenizer,
                                         uint64_t seed);
+  bool active() const { return active_; }
   // Whether the settings change any document; if not, no tokenizer is needed.
   static bool IsWanted(const PackingConfig& config) {
     return config.fim_rate > 0 || config.split_punctuation > 0;
