@@ -46,9 +46,6 @@ class Augmenter {
     return config.fim_rate > 0 || config.split_punctuation > 0;
   }
 
-  // False: documents stay as they are.
-  bool active() const { return active_; }
-
   // - split_punctuation: each token of punctuation followed by line breaks becomes, at that rate,
   //   the token of the punctuation and that of the line breaks (DeepSeek-AI: "DeepSeek-V3 technical
   //   report", 2024, section 4.1), where the tokenizer has both.

@@ -51,7 +51,7 @@ TEST(Loader, BatchesHoldWhatTheyPromise) {
   std::map<uint64_t, TokenDocument> documents;
   for (int32_t l = 0; l < static_cast<int32_t>(corpus.languages().size()); ++l) {
     for (int64_t d = 0; d < corpus.NumDocuments(Split::kTrain, l); ++d) {
-      const TokenDocument document = corpus.GetDocument(Split::kTrain, l, d);
+      const TokenDocument document = corpus.GetDocument(Split::kTrain, l, d).value();
       documents[document.id] = document;
     }
   }

@@ -102,7 +102,7 @@ TEST(Lane, SharesStayWithinOneDocument) {
   for (int32_t l = 0; l < static_cast<int32_t>(weights.size()); ++l) {
     for (int64_t d = 0; d < corpus.NumDocuments(Split::kTrain, l); ++d) {
       longest = std::max(longest,
-                         static_cast<double>(corpus.GetDocument(Split::kTrain, l, d).length - 1));
+                         static_cast<double>(corpus.GetDocument(Split::kTrain, l, d)->length - 1));
     }
   }
   Lane lane(context, 1);
