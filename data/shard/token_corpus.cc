@@ -108,17 +108,15 @@ constexpr int64_t kShortest = 2;  // tokens: beginning and end
 
 }  // namespace
 
-TokenDocument TokenCorpus::GetDocument(Split split, int32_t language, int64_t i) const {
+absl::StatusOr<TokenDocument> TokenCorpus::ReadDocument(Split split, int32_t language,
+                                                        int64_t i) const {
   const auto [shard, d] = Find(split, language, i);
-  const absl::StatusOr<Bounds> bounds = BoundsOf(*shard, d);
-  if (!bounds.ok()) return Spoilt(bounds.status(), kShortest);
-  if (absl::Status status = CheckDocument(*shard, d, *bounds); !status.ok()) {
-    return Spoilt(status, bounds->length);
-  }
+  ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(*shard, d));
+  RETURN_IF_ERROR(CheckDocument(*shard, d, bounds));
   TokenDocument document;
-  document.tokens = shard->Address(ShardArray::kTokens, bounds->begin);
+  document.tokens = shard->Address(ShardArray::kTokens, bounds.begin);
   document.wide = shard->wide();
-  document.length = bounds->length;
+  document.length = bounds.length;
   document.bytes = shard->Get<uint32_t>(ShardArray::kBytes, d);
   document.source = shard->Get<uint16_t>(ShardArray::kSource, d);
   document.id = shard->Get<uint64_t>(ShardArray::kId, d);
@@ -126,13 +124,25 @@ TokenDocument TokenCorpus::GetDocument(Split split, int32_t language, int64_t i)
   return document;
 }
 
-int64_t TokenCorpus::DocumentLength(Split split, int32_t language, int64_t i) const {
+absl::StatusOr<int64_t> TokenCorpus::ReadLength(Split split, int32_t language, int64_t i) const {
   const auto [shard, d] = Find(split, language, i);
-  const absl::StatusOr<Bounds> bounds = BoundsOf(*shard, d);
-  return bounds.ok() ? bounds->length : Spoilt(bounds.status(), kShortest).length;
+  ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(*shard, d));
+  return bounds.length;
 }
 
-TokenDocument TokenCorpus::Spoilt(const absl::Status& damage, int64_t length) const {
+TokenDocument TokenCorpus::GetDocument(Split split, int32_t language, int64_t i) const {
+  const absl::StatusOr<TokenDocument> document = ReadDocument(split, language, i);
+  return document.ok() ? *document : Spoilt(split, language, i, document.status());
+}
+
+int64_t TokenCorpus::DocumentLength(Split split, int32_t language, int64_t i) const {
+  const absl::StatusOr<int64_t> length = ReadLength(split, language, i);
+  return length.ok() ? *length : Spoilt(split, language, i, length.status()).length;
+}
+
+TokenDocument TokenCorpus::Spoilt(Split split, int32_t language, int64_t i,
+                                  const absl::Status& damage) const {
+  const int64_t length = ReadLength(split, language, i).value_or(kShortest);
   const std::lock_guard lock(mutex_);
   if (damage_.ok()) damage_ = damage;
   damaged_.store(true, std::memory_order_release);

@@ -55,13 +55,17 @@ class TokenCorpus {
   int64_t NumDocuments(Split split, int32_t language) const;
   // Labels: tokens of the documents less one each.
   int64_t NumLabels(Split split, int32_t language) const;
-  // Document `i` of a language in the order of the shards, 0 <= i < NumDocuments. Where a chunk of
-  // it is damaged it holds zeros, and damage() says so.
-  TokenDocument GetDocument(Split split, int32_t language, int64_t i) const;
+  // Document `i` of a language in the order of the shards, 0 <= i < NumDocuments. DataLoss names
+  // the damaged chunk that it lies in.
+  absl::StatusOr<TokenDocument> ReadDocument(Split split, int32_t language, int64_t i) const;
   // Its length alone: no token is touched.
-  int64_t DocumentLength(Split split, int32_t language, int64_t i) const;
+  absl::StatusOr<int64_t> ReadLength(Split split, int32_t language, int64_t i) const;
 
-  // OK, or DataLoss for the first damaged chunk that was touched. Whoever uses documents asks
+  // The same for callers that ask once for many documents: where a chunk is damaged the document
+  // holds zeros, and damage() says so.
+  TokenDocument GetDocument(Split split, int32_t language, int64_t i) const;
+  int64_t DocumentLength(Split split, int32_t language, int64_t i) const;
+  // OK, or DataLoss for the first damaged chunk that these two met. Whoever uses documents asks
   // before what was made of them is used. From any thread; cheap.
   absl::Status damage() const;
 
@@ -82,8 +86,8 @@ class TokenCorpus {
     int64_t document = 0;  // of the shard
   };
   Place Find(Split split, int32_t language, int64_t i) const;
-  // Remembers the damage and returns a document of `length` zeros.
-  TokenDocument Spoilt(const absl::Status& damage, int64_t length) const;
+  // Remembers the damage and returns a document of zeros.
+  TokenDocument Spoilt(Split split, int32_t language, int64_t i, const absl::Status& damage) const;
 
   std::string directory_;
   CorpusIndex index_;
