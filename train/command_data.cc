@@ -1,10 +1,11 @@
-// `choir data build|stats|verify|peek|ledger`
+// `choir data build|stats|verify|langid|peek|ledger`
 #include <charconv>
 #include <iostream>
 #include <memory>
 
 #include "base/strings.h"
 #include "data/build/commands.h"
+#include "data/build/langid_report.h"
 #include "data/shard/verify.h"
 #include "train/commands.h"
 #include "train/config.h"
@@ -75,6 +76,24 @@ void AddVerify(CLI::App& data, Program& program) {
   });
 }
 
+void AddLangid(Program& program, CLI::App& data) {
+  auto options = std::make_shared<LangidOptions>();
+  CLI::App* langid =
+      data.add_subcommand("langid", "Measure language identification on held-out documents");
+  langid->add_option("corpus", options->corpus, "folder with heldout/<language>.jsonl")->required();
+  langid->add_option("--model", options->identifier.model,
+                     "fastText model; default: langid.ftz of the corpus, if it is there");
+  langid->add_flag("--cld2-only", options->cld2_only, "no model, also if the corpus has one");
+  langid->add_option("--min-characters", options->min_characters, "shorter documents are left out")
+      ->check(CLI::NonNegativeNumber);
+  langid->add_option("--sample-bytes", options->identifier.sample_bytes, "0: whole documents")
+      ->check(CLI::NonNegativeNumber);
+  langid->add_flag("--json", options->json, "one JSON object instead of a table");
+  langid->callback([&program, options] {
+    program.run = [options] { return ReportError(PrintLangidReport(*options, std::cout)); };
+  });
+}
+
 }  // namespace
 
 void AddDataCommand(Program& program) {
@@ -103,6 +122,7 @@ void AddDataCommand(Program& program) {
   ledger->callback([&program, path, json] {
     program.run = [path, json] { return ReportError(PrintDataLedger(*path, *json, std::cout)); };
   });
+  AddLangid(program, *data);
   CLI::App* peek = data->add_subcommand("peek", "Decode the batch of one step");
   peek->add_option("config", *path, "config of a run")->required();
   peek->add_option("--step", *step, "step, from 0")->check(CLI::NonNegativeNumber);

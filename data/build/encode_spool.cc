@@ -192,7 +192,7 @@ void SpoolEncoder::Resume() {
       old->languages != index_.languages || old->sources != index_.sources) {
     return;
   }
-  const auto verified = VerifyShards(job_.config.shards.path, *old, job_.threads);
+  const auto verified = VerifyShards(job_.config.shards.path, *old, job_.config.shards.threads);
   if (!verified.ok() || !verified->damage.empty()) return;
   int64_t documents = 0, tokens = 0;
   for (const ShardInfo& shard : old->shards) {
