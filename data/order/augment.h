@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "data/order/packing_config.h"
-#include "data/shard/token_corpus.h"
+#include "data/shard/corpus.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace choir {

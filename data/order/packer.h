@@ -19,8 +19,8 @@ namespace choir {
 // Positions [offset, offset + length) of a document: tokens offset .. offset + length, of which the
 // last is a label only.
 struct Piece {
-  int32_t language = 0;
-  int64_t document = 0;  // of the language, in the order of the shards
+  int32_t stream = 0;
+  int64_t document = 0;  // of the stream, in the order of the corpus
   int64_t epoch = 0;     // times that the document was drawn before: data/order/augment.h
   int64_t offset = 0;
   int64_t length = 0;

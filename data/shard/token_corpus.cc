@@ -45,17 +45,6 @@ std::string TokenCorpus::tokenizer_path() const {
   return StrCat(directory_, "/", tokenizer().file);
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> TokenCorpus::OpenItsTokenizer() const {
-  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> opened, OpenTokenizer(tokenizer_path()));
-  if (opened->fingerprint() != tokenizer().fingerprint) {
-    return absl::DataLossError(
-        StrCat(tokenizer_path(), ": not the tokenizer that made the shards beside it (fingerprint ",
-               opened->fingerprint(), ", must be ", tokenizer().fingerprint,
-               "); run `choir data build` again"));
-  }
-  return opened;
-}
-
 int64_t TokenCorpus::NumDocuments(Split split, int32_t language) const {
   const std::vector<Run>& runs = runs_[static_cast<int>(split)].at(language);
   return runs.empty() ? 0 : runs.back().begin + runs.back().count;
@@ -104,12 +93,10 @@ absl::Status CheckDocument(const ShardReader& shard, int64_t document, Bounds bo
   return shard.Check(ShardArray::kTokens, bounds.begin, bounds.length);
 }
 
-constexpr int64_t kShortest = 2;  // tokens: beginning and end
-
 }  // namespace
 
-absl::StatusOr<TokenDocument> TokenCorpus::ReadDocument(Split split, int32_t language,
-                                                        int64_t i) const {
+absl::StatusOr<TokenDocument> TokenCorpus::GetDocument(Split split, int32_t language,
+                                                       int64_t i) const {
   const auto [shard, d] = Find(split, language, i);
   ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(*shard, d));
   RETURN_IF_ERROR(CheckDocument(*shard, d, bounds));
@@ -124,42 +111,82 @@ absl::StatusOr<TokenDocument> TokenCorpus::ReadDocument(Split split, int32_t lan
   return document;
 }
 
-absl::StatusOr<int64_t> TokenCorpus::ReadLength(Split split, int32_t language, int64_t i) const {
+absl::StatusOr<DocumentHead> TokenCorpus::GetHead(Split split, int32_t language,
+                                                  int64_t i) const {
   const auto [shard, d] = Find(split, language, i);
   ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(*shard, d));
-  return bounds.length;
+  RETURN_IF_ERROR(shard->Check(ShardArray::kId, d, 1));
+  RETURN_IF_ERROR(shard->Check(ShardArray::kSource, d, 1));
+  return DocumentHead{bounds.length, shard->Get<uint64_t>(ShardArray::kId, d),
+                      shard->Get<uint16_t>(ShardArray::kSource, d)};
 }
 
-TokenDocument TokenCorpus::GetDocument(Split split, int32_t language, int64_t i) const {
-  const absl::StatusOr<TokenDocument> document = ReadDocument(split, language, i);
-  return document.ok() ? *document : Spoilt(split, language, i, document.status());
-}
-
-int64_t TokenCorpus::DocumentLength(Split split, int32_t language, int64_t i) const {
-  const absl::StatusOr<int64_t> length = ReadLength(split, language, i);
-  return length.ok() ? *length : Spoilt(split, language, i, length.status()).length;
-}
-
-TokenDocument TokenCorpus::Spoilt(Split split, int32_t language, int64_t i,
-                                  const absl::Status& damage) const {
-  const int64_t length = ReadLength(split, language, i).value_or(kShortest);
-  const std::lock_guard lock(mutex_);
-  if (damage_.ok()) damage_ = damage;
-  damaged_.store(true, std::memory_order_release);
-  if (zeros_.empty() || static_cast<int64_t>(zeros_.back().size()) < length) {
-    zeros_.emplace_back(static_cast<size_t>(length), 0);
+// Builds write the documents of a language by source, so that there are few runs.
+absl::Status TokenCorpus::FindSources() const {
+  for (const Split split : kAllSplits) {
+    SourceRuns& found = source_runs_[static_cast<int>(split)];
+    found.assign(languages().size(), {});
+    for (size_t l = 0; l < languages().size(); ++l) {
+      found[l].resize(sources().size());
+      for (const Run& run : runs_[static_cast<int>(split)][l]) {
+        RETURN_IF_ERROR(run.shard->Check(ShardArray::kSource, run.first, run.count));
+        for (int64_t i = 0; i < run.count; ++i) {
+          const auto source = run.shard->Get<uint16_t>(ShardArray::kSource, run.first + i);
+          ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(*run.shard, run.first + i));
+          std::vector<SourceRun>& of = found[l].at(source);
+          const int64_t number = run.begin + i;
+          if (of.empty() || of.back().first + of.back().count != number) {
+            of.push_back({of.empty() ? 0 : of.back().begin + of.back().count, number, 0, 0});
+          }
+          ++of.back().count;
+          of.back().labels += bounds.length - 1;
+        }
+      }
+    }
   }
-  TokenDocument document;
-  document.tokens = zeros_.back().data();
-  document.wide = true;
-  document.length = length;
-  return document;
+  return absl::OkStatus();
 }
 
-absl::Status TokenCorpus::damage() const {
-  if (!damaged_.load(std::memory_order_acquire)) return absl::OkStatus();
-  const std::lock_guard lock(mutex_);
-  return damage_;
+absl::StatusOr<std::vector<DocumentStream>> TokenCorpus::Streams(Split split,
+                                                                 bool by_source) const {
+  std::vector<DocumentStream> streams;
+  for (int32_t l = 0; l < static_cast<int32_t>(languages().size()); ++l) {
+    if (!by_source) {
+      streams.push_back({l, kAllSources, languages()[l], NumDocuments(split, l),
+                         NumLabels(split, l)});
+      continue;
+    }
+    std::call_once(sources_found_, [this] { sources_status_ = FindSources(); });
+    RETURN_IF_ERROR(sources_status_);
+    for (int32_t s = 0; s < static_cast<int32_t>(sources().size()); ++s) {
+      DocumentStream stream{l, s, StrCat(languages()[l], "/", sources()[s]), 0, 0};
+      for (const SourceRun& run : source_runs_[static_cast<int>(split)][l][s]) {
+        stream.documents += run.count;
+        stream.labels += run.labels;
+      }
+      if (stream.documents > 0) streams.push_back(std::move(stream));
+    }
+  }
+  return streams;
+}
+
+int64_t TokenCorpus::NumberInLanguage(Split split, const DocumentStream& stream, int64_t i) const {
+  if (stream.source == kAllSources) return i;
+  const std::vector<SourceRun>& runs =
+      source_runs_[static_cast<int>(split)].at(stream.language).at(stream.source);
+  const auto after = std::upper_bound(
+      runs.begin(), runs.end(), i, [](int64_t i, const SourceRun& run) { return i < run.begin; });
+  return std::prev(after)->first + i - std::prev(after)->begin;
+}
+
+absl::StatusOr<DocumentHead> TokenCorpus::Head(Split split, const DocumentStream& stream,
+                                               int64_t i) const {
+  return GetHead(split, stream.language, NumberInLanguage(split, stream, i));
+}
+
+absl::StatusOr<TokenDocument> TokenCorpus::Read(Split split, const DocumentStream& stream,
+                                                int64_t i) const {
+  return GetDocument(split, stream.language, NumberInLanguage(split, stream, i));
 }
 
 }  // namespace choir

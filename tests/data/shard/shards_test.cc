@@ -42,7 +42,7 @@ TEST(Shards, HoldEveryDocumentOfTheText) {
     int64_t labels = 0;
     for (int32_t l = 0; l < static_cast<int32_t>(corpus->languages().size()); ++l) {
       for (int64_t d = 0; d < corpus->NumDocuments(split, l); ++d) {
-        const TokenDocument document = corpus->GetDocument(split, l, d);
+        const TokenDocument document = corpus->GetDocument(split, l, d).value();
         ASSERT_TRUE(records.contains(document.id));
         const nlohmann::json record = records[document.id];
         records.erase(document.id);
@@ -94,7 +94,7 @@ TEST(Shards, HeldOutGroupsAreNotInTraining) {
   for (const Split split : kAllSplits) {
     for (int32_t l = 0; l < static_cast<int32_t>(corpus->languages().size()); ++l) {
       for (int64_t d = 0; d < corpus->NumDocuments(split, l); ++d) {
-        groups[static_cast<int>(split)].insert(corpus->GetDocument(split, l, d).group);
+        groups[static_cast<int>(split)].insert(corpus->GetDocument(split, l, d)->group);
       }
     }
   }
