@@ -2,8 +2,8 @@
 
 usage: clean_bench_datasketch.py CORPUS
 
-Prints MB/s (processor time) over documents of all languages, about two seconds of them. Shingles as in Choir: runs
-of five words, or of ten characters where scripts have no spaces (here: zh, ja, th).
+Prints MB/s (processor time) over documents of all languages, about two seconds of them. Shingles as
+in Choir: runs of five words, or of ten characters where scripts have no spaces (here: zh, ja, th).
 """
 
 import itertools
