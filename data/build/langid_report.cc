@@ -13,6 +13,7 @@
 #include "data/clean/language_codes.h"
 #include "data/clean/language_id.h"
 #include "data/text/documents.h"
+#include "data/text/list_files.h"
 #include "data/text_table.h"
 
 namespace choir {

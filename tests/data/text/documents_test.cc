@@ -1,5 +1,3 @@
-#include "data/text/documents.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +5,7 @@
 #include <sstream>
 
 #include "data/shard/corpus_index.h"
+#include "data/text/list_files.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
@@ -52,9 +51,11 @@ TEST(Documents, MalformedRecordsAreNamedAndReadingGoesOn) {
       {"", "not JSON in UTF-8"},
       {"[1]", "not a JSON object"},
       {"{\"text\": 3}", "\"text\" must be text"},
-      {R"({"text":"a","language":"xx","source":"s","group":"g"})", "\"id\" is missing"},
+      {R"({"language":"xx","id":"i"})", "\"text\" is missing"},
+      {R"({"text":"a"} trailing)", "not JSON in UTF-8"},
+      {R"({"text":"a","x":tru})", "not JSON in UTF-8"},
       {R"({"text":"a","language":"yy","source":"s","group":"g","id":"i"})",
-       "language 'yy' in the file of 'xx'"},
+       "language 'yy' in a file of 'xx'"},
       {"{\"text\":\"\xff\",\"language\":\"xx\",\"source\":\"s\",\"group\":\"g\",\"id\":\"i\"}",
        "not JSON in UTF-8"},
       {R"({"text":"\ud800","language":"xx","source":"s","group":"g","id":"i"})", "UTF-8"}};
@@ -113,6 +114,7 @@ TEST(Documents, BuildCountsInKeptAndDropped) {
   std::ostringstream out;
   ASSERT_EQ(BuildTokenizer(config, out), absl::OkStatus());
   config.corpus.path = folder + "/odd";
+  config.corpus.max_malformed = 0;
   WriteText(config.corpus.path + "/heldout/xx.jsonl",
             Record("held out", "h1", "xx", "shared") + Record("other", "h2"));
   WriteText(config.corpus.path + "/train/xx.jsonl",
