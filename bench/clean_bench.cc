@@ -31,6 +31,7 @@
 #include "data/clean/spaces.h"
 #include "data/clean/text_survey.h"
 #include "data/clean/utf8_repair.h"
+#include "data/text/list_files.h"
 #include "data/text_table.h"
 
 namespace choir {
