@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/config_load.h"
+#include "data/clean/clean_config.h"
 #include "data/text/corpus_config.h"
 
 namespace choir {
@@ -48,11 +49,13 @@ struct ShardConfig {
 
 struct DataBuildConfig {
   CorpusConfig corpus;
+  CleanConfig clean;
   TokenizerConfig tokenizer;
   ShardConfig shards;
 
   void Visit(auto&& v) {
     v("corpus", corpus, "the text");
+    v("clean", clean, "what is done to the text, and which documents are dropped");
     v("tokenizer", tokenizer, "the tokenizer and its training");
     v("shards", shards, "the token shards");
   }

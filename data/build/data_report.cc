@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_join.h"
 #include "base/file.h"
+#include "base/status.h"
 #include "base/strings.h"
+#include "data/build/report_html.h"
 #include "data/text_table.h"
 
 namespace choir {
