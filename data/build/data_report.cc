@@ -97,6 +97,7 @@ absl::Status WriteBuildReport(const std::string& folder, const BuildReport& repo
   nlohmann::json json = ToJson(report);
   json["inputs"] = index.inputs;
   json["tokenizer"] = index.tokenizer.fingerprint;
+  RETURN_IF_ERROR(WriteFileAtomic(folder + "/report.html", ReportHtml(report, index)));
   return WriteFileAtomic(folder + "/report.json",
                          json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
