@@ -17,6 +17,7 @@
 #include "data/build/data_report.h"
 #include "data/build/encode_spool.h"
 #include "data/shard/token_corpus.h"
+#include "data/shard/verify.h"
 #include "data/text/list_files.h"
 #include "data/text/threads.h"
 #include "data/text_table.h"
@@ -107,6 +108,11 @@ void RemoveOthers(const std::string& path, const std::string& keep) {
   }
 }
 
+bool IsWhole(const std::string& path, const CorpusIndex& index, int64_t threads) {
+  const absl::StatusOr<VerifyReport> report = VerifyShards(path, index, threads);
+  return report.ok() && report->damage.empty();
+}
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTrained(const std::string& path) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenTokenizer(path);
   if (absl::IsNotFound(tokenizer.status())) {
@@ -189,7 +195,7 @@ absl::Status BuildShards(const DataBuildConfig& config, std::ostream& out) {
   CorpusIndex index;
   index.inputs = InputsOf(config, *tokenizer, plan);
   const absl::StatusOr<CorpusIndex> old = ReadCorpusIndex(path);
-  if (old.ok() && old->inputs == index.inputs && TokenCorpus::Open(path).ok()) {
+  if (old.ok() && old->inputs == index.inputs && IsWhole(path, *old, config.shards.threads)) {
     out << path << " is made from this text and these settings already: nothing to do\n";
     PrintDataReport(*old, out);
     return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "data/build/in_order.h"
 #include "data/shard/hdf5_shard.h"
+#include "data/shard/verify.h"
 #include "data/text/threads.h"
 
 namespace choir {
@@ -191,10 +192,10 @@ void SpoolEncoder::Resume() {
       old->languages != index_.languages || old->sources != index_.sources) {
     return;
   }
+  const auto verified = VerifyShards(job_.config.shards.path, *old, job_.config.shards.threads);
+  if (!verified.ok() || !verified->damage.empty()) return;
   int64_t documents = 0, tokens = 0;
   for (const ShardInfo& shard : old->shards) {
-    const bool wide = index_.tokenizer.vocab_size > 65536;
-    if (!ShardReader::Open(job_.config.shards.path, shard, wide).ok()) return;
     documents += shard.documents;
     tokens += shard.tokens;
   }

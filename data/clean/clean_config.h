@@ -72,7 +72,7 @@ struct LanguageIdConfig {
   bool cld2 = true;
   double min_score = 0.5;
   double sure_score = 0.9;
-  int64_t sample_bytes = 768;
+  int64_t sample_bytes = 384;
   std::vector<std::string> only;
 
   void Visit(auto&& v) {

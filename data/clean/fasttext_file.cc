@@ -23,8 +23,9 @@ class FastTextFile {
  private:
   static constexpr int32_t kMagic = 793712314, kVersion = 12;
   static constexpr int64_t kMaxEntries = 1 << 28;
-  static constexpr int32_t kMaxPart = 64;    // bounds what a small file can grow to
-  static constexpr int32_t kSupervised = 3;  // 1, 2: word vectors
+  static constexpr int32_t kMaxBuckets = 1 << 25;  // 2 million is the default
+  static constexpr int32_t kMaxPart = 64;          // bounds what a small file can grow to
+  static constexpr int32_t kSupervised = 3;        // 1, 2: word vectors
 
   struct Matrix {
     int64_t rows = 0, dim = 0;
@@ -78,7 +79,7 @@ class FastTextFile {
   std::string_view rest_;
   absl::Status status_;
   std::vector<int64_t> label_counts_;
-  int64_t kept_ = 0;  // pruned: rows of n-grams
+  int64_t kept_ = 0;  // rows of n-grams
 };
 
 std::string FastTextFile::TakeText() {
@@ -112,7 +113,8 @@ void FastTextFile::ReadArguments(FastTextModel& model) {
   model.dim_ = dim;
   model.word_ngrams_ = word_ngrams;
   model.loss_ = static_cast<FastTextModel::Loss>(loss);
-  model.buckets_ = TakeCount(buckets, "number of buckets");
+  Require(buckets >= 0 && buckets <= kMaxBuckets, "number of buckets");
+  model.buckets_ = buckets;
   model.min_subword_ = min_subword;
   model.max_subword_ = max_subword;
 }
@@ -139,13 +141,18 @@ void FastTextFile::ReadDictionary(FastTextModel& model) {
     label_counts_.push_back(count);
     model.labels_.push_back(text.starts_with(kPrefix) ? text.substr(kPrefix.size()) : text);
   }
-  model.pruned_ = pruned >= 0;
-  kept_ = model.pruned_ ? pruned : model.buckets_;
+  if (!ok()) return;
+  kept_ = pruned >= 0 ? pruned : model.buckets_;
+  model.bucket_rows_.assign(static_cast<size_t>(model.buckets_), -1);
+  for (int64_t i = 0; pruned < 0 && i < model.buckets_; ++i) {
+    model.bucket_rows_[static_cast<size_t>(i)] = static_cast<int32_t>(model.words_ + i);
+  }
   for (int64_t i = 0; i < pruned && ok(); ++i) {
     const auto bucket = Take<int32_t>();
     const auto row = Take<int32_t>();
-    Require(bucket >= 0 && row >= 0 && row < pruned, "pruned bucket");
-    if (ok()) model.kept_buckets_[bucket] = row;
+    Require(bucket >= 0 && bucket < model.buckets_ && row >= 0 && row < pruned, "pruned bucket");
+    if (!ok()) return;
+    model.bucket_rows_[static_cast<size_t>(bucket)] = static_cast<int32_t>(model.words_ + row);
   }
 }
 

@@ -28,34 +28,53 @@ uint32_t HashOfWord(std::string_view word) {
   return hash;
 }
 
+// Adds the rows up. A dimension that the compiler knows stays in registers.
+template <size_t kDim>
+void SumRows(const std::vector<int32_t>& rows, const float* input, float* sum) {
+  std::array<float, kDim> total{};
+  for (const int32_t row : rows) {
+    const float* const values = input + static_cast<size_t>(row) * kDim;
+    for (size_t k = 0; k < kDim; ++k) total[k] += values[k];
+  }
+  std::copy(total.begin(), total.end(), sum);
+}
+
 double LogOf(double x) { return std::log(x + 1e-5); }  // as fastText's std_log
 
 }  // namespace
 
-void FastTextModel::AddHash(int64_t bucket, std::vector<int32_t>& rows) const {
-  if (!pruned_) {
-    rows.push_back(static_cast<int32_t>(words_ + bucket));
-    return;
-  }
-  const auto it = kept_buckets_.find(static_cast<int32_t>(bucket));
-  if (it != kept_buckets_.end()) rows.push_back(static_cast<int32_t>(words_ + it->second));
+void FastTextModel::AddHash(uint64_t hash, std::vector<int32_t>& rows) const {
+  const auto bucket = static_cast<size_t>(hash % static_cast<uint64_t>(buckets_));
+  const int32_t row = bucket_rows_[bucket];
+  if (row >= 0) rows.push_back(row);
 }
 
 // Character n-grams of <word>.
 void FastTextModel::AddSubwords(std::string_view word, std::vector<int32_t>& rows) const {
   if (max_subword_ <= 0 || buckets_ == 0) return;
-  const size_t size = word.size() + 2;
-  const auto at = [&](size_t i) { return i == 0 ? '<' : i == size - 1 ? '>' : word[i - 1]; };
+  static thread_local std::string marked;
+  marked = '<';
+  marked += word;
+  marked += '>';
+  const char* const text = marked.data();
+  const size_t size = marked.size();
+  const auto buckets = static_cast<uint32_t>(buckets_);
+  // h mod buckets by two multiplications (Lemire, Kaser, Kurz 2019, "Faster remainder by direct
+  // computation"): the division would take most of the time.
+  const uint64_t inverse = ~uint64_t{0} / buckets + 1;
   for (size_t i = 0; i < size; ++i) {
-    if (IsContinuation(at(i))) continue;
+    if (IsContinuation(text[i])) continue;
     uint32_t hash = kHashStart;
     size_t j = i;
     for (int n = 1; j < size && n <= max_subword_; ++n) {
-      hash = Step(hash, at(j++));
-      while (j < size && IsContinuation(at(j))) hash = Step(hash, at(j++));
-      if (n >= min_subword_ && !(n == 1 && (i == 0 || j == size))) {
-        AddHash(static_cast<int64_t>(hash % static_cast<uint64_t>(buckets_)), rows);
-      }
+      hash = Step(hash, text[j++]);
+      while (j < size && IsContinuation(text[j])) hash = Step(hash, text[j++]);
+      if (n < min_subword_ || (n == 1 && (i == 0 || j == size))) continue;
+      const uint64_t fraction = inverse * hash;
+      const auto bucket =
+          static_cast<uint64_t>(static_cast<unsigned __int128>(fraction) * buckets >> 64);
+      const int32_t row = bucket_rows_[bucket];
+      if (row >= 0) rows.push_back(row);
     }
   }
 }
@@ -73,7 +92,7 @@ void FastTextModel::AddWordNgrams(const std::vector<int32_t>& hashes,
     auto hash = static_cast<uint64_t>(static_cast<int64_t>(hashes[i]));
     for (size_t j = i + 1; j < hashes.size() && j < i + static_cast<size_t>(word_ngrams_); ++j) {
       hash = hash * 116049371u + static_cast<uint64_t>(static_cast<int64_t>(hashes[j]));
-      AddHash(static_cast<int64_t>(hash % static_cast<uint64_t>(buckets_)), rows);
+      AddHash(hash, rows);
     }
   }
 }
@@ -81,9 +100,13 @@ void FastTextModel::AddWordNgrams(const std::vector<int32_t>& hashes,
 std::vector<float> FastTextModel::Hidden(const std::vector<int32_t>& rows) const {
   const auto dim = static_cast<size_t>(dim_);
   std::vector<float> hidden(dim, 0.0f);
-  for (const int32_t row : rows) {
-    const float* const values = input_.data() + static_cast<size_t>(row) * dim;
-    for (size_t k = 0; k < dim; ++k) hidden[k] += values[k];
+  if (dim == 16) {
+    SumRows<16>(rows, input_.data(), hidden.data());
+  } else {
+    for (const int32_t row : rows) {
+      const float* const values = input_.data() + static_cast<size_t>(row) * dim;
+      for (size_t k = 0; k < dim; ++k) hidden[k] += values[k];
+    }
   }
   const float scale = 1.0f / static_cast<float>(rows.size());
   for (float& value : hidden) value *= scale;

@@ -44,7 +44,7 @@ class FastTextModel {
 
   void AddWord(std::string_view word, std::vector<int32_t>& rows) const;
   void AddSubwords(std::string_view word, std::vector<int32_t>& rows) const;
-  void AddHash(int64_t bucket, std::vector<int32_t>& rows) const;
+  void AddHash(uint64_t hash, std::vector<int32_t>& rows) const;
   void AddWordNgrams(const std::vector<int32_t>& hashes, std::vector<int32_t>& rows) const;
   std::vector<float> Hidden(const std::vector<int32_t>& rows) const;
   FastTextPrediction Softmax(const std::vector<float>& hidden) const;
@@ -59,8 +59,7 @@ class FastTextModel {
   int64_t buckets_ = 0;
   int64_t words_ = 0;
   absl::flat_hash_map<uint64_t, int32_t> word_ids_;  // by HashOf64
-  bool pruned_ = false;
-  absl::flat_hash_map<int32_t, int32_t> kept_buckets_;  // where pruned
+  std::vector<int32_t> bucket_rows_;  // rows of input_ by bucket of an n-gram's hash; -1: pruned
   std::vector<std::string> labels_;
   std::vector<Node> tree_;     // of 2 labels - 1 nodes, the last is the root
   std::vector<float> input_;   // [rows, dim], decoded if quantised

@@ -124,6 +124,13 @@ std::string_view SentencePieceTokenizer::Bytes(int32_t id) const {
   return bytes_[id];
 }
 
+int32_t SentencePieceTokenizer::FindId(std::string_view name) const {
+  for (int id = 0; id < model_->size(); ++id) {
+    if (model_->Piece(id) == name) return id;
+  }
+  return -1;
+}
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path) {
   ASSIGN_OR_RETURN(std::string model, ReadFile(path));
   ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceTokenizer> tokenizer,

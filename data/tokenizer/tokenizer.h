@@ -32,6 +32,15 @@ class Tokenizer {
     return text;
   }
 
+  // The id of a token by its name, for example "<|fim_prefix|>", also of one that text never
+  // becomes; -1 if there is none.
+  virtual int32_t FindId(std::string_view name) const {
+    for (int32_t id = 0; id < vocab_size(); ++id) {
+      if (Bytes(id) == name) return id;
+    }
+    return -1;
+  }
+
   virtual int64_t vocab_size() const = 0;
   virtual int32_t bos_id() const = 0;
   virtual int32_t eos_id() const = 0;

@@ -96,7 +96,7 @@ inline DataConfig FixtureDataConfig() {
   config.batch_sequences = 6;
   config.lanes = 4;
   config.seed = 7;
-  config.packing.open_bins = 8;
+  config.packing.look_ahead = 8;
   return config;
 }
 
