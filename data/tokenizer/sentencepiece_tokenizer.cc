@@ -124,13 +124,6 @@ std::string_view SentencePieceTokenizer::Bytes(int32_t id) const {
   return bytes_[id];
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string model, ReadFile(path));
-  ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceTokenizer> tokenizer,
-                   SentencePieceTokenizer::FromModel(std::move(model), path));
-  return tokenizer;
-}
-
 absl::StatusOr<std::string> TrainSentencePiece(const std::vector<std::string>& sentences,
                                                const TokenizerConfig& config) {
   const std::unordered_map<std::string, std::string> arguments = {
