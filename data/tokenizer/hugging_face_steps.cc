@@ -43,6 +43,12 @@ absl::StatusOr<SplitRule> ReadSplit(const nlohmann::json& step) {
   if (rule.regex.empty() == rule.literal.empty()) {
     return absl::InvalidArgumentError("Split needs a pattern: a Regex or a String");
   }
+  if (rule.regex.find("}+") != std::string::npos) {
+    return absl::InvalidArgumentError(
+        StrCat("Split by ", rule.regex,
+               ": an interval with + repeats in Oniguruma and does not give back in other libraries; "
+               "write it without +"));
+  }
   rule.invert = FlagOf(step, "invert", false);
   const std::string behavior = TextOf(step, "behavior");
   if (behavior == "Isolated") {
