@@ -1,8 +1,8 @@
 // Speed of encoding: tokenizer_bench TEXT.jsonl... -- MODEL...
 // bench/tokenizer_bench_peers.py runs it beside other libraries on the same texts.
 //
-// Texts are the `text` of each line, encoded one after the other by one thread. A line a model: MB/s
-// of the best of five runs over all texts, tokens, bytes a token, and a hash of all ids.
+// Texts are the `text` of each line, encoded one after the other by one thread. A line a model:
+// MB/s of the best of five runs over all texts, tokens, bytes a token, and a hash of all ids.
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -61,10 +61,11 @@ int Run(const std::vector<std::string>& files, const std::vector<std::string>& m
       (*tokenizer)->Encode(text, ids);
       hasher.Update(std::as_bytes(std::span<const int32_t>(ids)));
     }
-    std::printf("%s: %.1f MB/s, %zu texts, %.0f bytes, %zu tokens, %.3f bytes a token, opened in "
-                "%.2f s, ids %s\n",
-                model.c_str(), bytes / best / 1e6, texts.size(), bytes, tokens,
-                bytes / static_cast<double>(tokens), open, ToHex(hasher.Digest()).c_str());
+    std::printf(
+        "%s: %.1f MB/s, %zu texts, %.0f bytes, %zu tokens, %.3f bytes a token, opened in "
+        "%.2f s, ids %s\n",
+        model.c_str(), bytes / best / 1e6, texts.size(), bytes, tokens,
+        bytes / static_cast<double>(tokens), open, ToHex(hasher.Digest()).c_str());
     std::fflush(stdout);
   }
   return 0;

@@ -5,7 +5,11 @@
 namespace choir {
 namespace {
 
+// \w: these classes, connecting punctuation and joiners.
 constexpr CharClass kWordLike = kLetters | kMark | kNumber;
+constexpr std::string_view kJoiners[] = {"_",      "\u200c", "\u200d", "\u203f",
+                                         "\u2040", "\u2054", "\ufe33", "\ufe34",
+                                         "\ufe4d", "\ufe4e", "\ufe4f", "\uff3f"};
 
 const uint8_t* At(std::string_view text, size_t i) {
   return reinterpret_cast<const uint8_t*>(text.data()) + i;
@@ -37,8 +41,9 @@ AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens)
 bool AddedTokenFinder::StandsAlone(std::string_view text, size_t begin, size_t end) const {
   const uint8_t* const last = At(text, text.size());
   const auto word_at = [&](size_t i) {
-    return i < text.size() &&
-           (text[i] == '_' || (scan_.At(At(text, i), last).cls & kWordLike) != 0);
+    if (scan_.At(At(text, i), last).cls & kWordLike) return true;
+    return std::any_of(std::begin(kJoiners), std::end(kJoiners),
+                       [&](std::string_view joiner) { return text.substr(i).starts_with(joiner); });
   };
   return !word_at(end) && (begin == 0 || !word_at(Before(text, begin)));
 }
@@ -68,8 +73,8 @@ void AddedTokenFinder::Find(std::string_view text, std::vector<TextSegment>& seg
       }
     }
     if (token.rstrip) {
+      // As in Hugging Face, a token that begins in that white space is found all the same.
       end = static_cast<size_t>(scan_.SkipWhile(At(text, end), last, kSpace) - At(text, 0));
-      i = end;
     }
     if (begin > done) segments.push_back({text.substr(done, begin - done), -1});
     segments.push_back({text.substr(begin, end - begin), token.id});

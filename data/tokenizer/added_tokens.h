@@ -18,7 +18,7 @@ struct AddedToken {
   bool special = false;      // stands for no text
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // and after it
-  bool single_word = false;  // only where no letter, mark, number or _ touches it
+  bool single_word = false;  // only where no word character touches it
   bool normalized = false;   // found after normalisation
 };
 

@@ -43,8 +43,8 @@ PieceKey KeyOf(const char* p, size_t size, size_t readable) {
 }
 
 size_t SlotOf(PieceKey key) {
-  const uint64_t mixed = (key.low ^ std::rotl(key.high, 29) * 0x9FB21C651E98DF25) *
-                         0x9E3779B97F4A7C15;
+  const uint64_t mixed =
+      (key.low ^ std::rotl(key.high, 29) * 0x9FB21C651E98DF25) * 0x9E3779B97F4A7C15;
   return static_cast<size_t>(mixed >> (64 - kCacheBits));
 }
 

@@ -1,8 +1,8 @@
 // BPE without merging: the encoding of a piece is found left to right, by the longest token that
-// may stand after the one before, with a step back where none may. Whether two tokens may stand side
-// by side depends on them alone: their bytes, merged together, must give the two again. The result
-// is that of the merges (van Antwerpen and Neubeck 2024, "So many tokens, so little time: introducing
-// a faster, more flexible byte-pair tokenizer"), in time linear in the piece.
+// may stand after the one before, with a step back where none may. Whether two tokens may stand
+// side by side depends on them alone: their bytes, merged together, must give the two again. The
+// result is that of the merges (van Antwerpen and Neubeck 2024, "So many tokens, so little time:
+// introducing a faster, more flexible byte-pair tokenizer"), in time linear in the piece.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ class BpeEncoder {
 
   BpeModel model_;
   TokenTrie trie_;
-  std::vector<int32_t> prefix_;  // by code: the longest token that is a shorter prefix, or -1
+  std::vector<int32_t> prefix_;   // by code: the longest token that is a shorter prefix, or -1
   std::vector<uint16_t> length_;  // by code, bytes
   std::unordered_map<std::string_view, int32_t> whole_;
   uint64_t serial_;  // of this encoder in the process: whose a thread's cache is

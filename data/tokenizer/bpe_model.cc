@@ -20,8 +20,7 @@ absl::Status CheckTokens(const std::vector<std::string>& bytes, const std::strin
   for (size_t id = 0; id < bytes.size(); ++id) {
     if (bytes[id].size() <= kMaxTokenBytes) continue;
     return absl::InvalidArgumentError(StrCat(name, ": token ", id, " has ", bytes[id].size(),
-                                             " bytes; at most ", kMaxTokenBytes,
-                                             " are supported"));
+                                             " bytes; at most ", kMaxTokenBytes, " are supported"));
   }
   return absl::OkStatus();
 }
@@ -43,7 +42,8 @@ absl::StatusOr<std::array<int32_t, 256>> FindByteIds(const std::vector<std::stri
   for (int byte = 0; byte < 256; ++byte) {
     if (ids[byte] >= 0) continue;
     return absl::InvalidArgumentError(
-        StrCat(name, ": byte ", byte, " has no token, so text with it would be lost; a byte-level "
+        StrCat(name, ": byte ", byte,
+               " has no token, so text with it would be lost; a byte-level "
                "vocabulary has all 256"));
   }
   return ids;
@@ -64,8 +64,8 @@ absl::StatusOr<Pairs> ReadPairs(const BpeVocabulary& vocabulary, const std::stri
   pairs.reserve(vocabulary.merges.size() * 2);
   int32_t rank = 0;
   for (const auto& [left, right, result] : vocabulary.merges) {
-    const bool known = left >= 0 && right >= 0 && result >= 0 && left < size && right < size &&
-                       result < size;
+    const bool known =
+        left >= 0 && right >= 0 && result >= 0 && left < size && right < size && result < size;
     if (!known || vocabulary.bytes[left].empty() || vocabulary.bytes[right].empty() ||
         vocabulary.bytes[left] + vocabulary.bytes[right] != vocabulary.bytes[result]) {
       return absl::InvalidArgumentError(
@@ -97,7 +97,9 @@ bool MergeToken(int32_t id, const std::string& bytes, const Pairs& pairs,
       [&](int32_t left, int32_t right, int32_t) {
         return pairs.find(KeyOf(left, right))->second.result;
       },
-      [&](int32_t left, int32_t right, int32_t rank) { made = {rank, left, right, id}; });
+      [&](int32_t left, int32_t right, int32_t rank) {
+        made = {rank, left, right, id};
+      });
   return parts.size() == 1 && parts[0] == id;
 }
 

@@ -76,10 +76,10 @@ struct BpeModel {
 
   int32_t num_codes() const { return static_cast<int32_t>(ids.size()); }
 
-  std::vector<int32_t> ids;                          // by code
-  std::vector<std::pair<int32_t, int32_t>> parts;    // by code; bytes have themselves twice
-  std::vector<std::string> bytes;                    // by code
-  PairTable pairs;                                   // codes
+  std::vector<int32_t> ids;                            // by code
+  std::vector<std::pair<int32_t, int32_t>> parts;      // by code; bytes have themselves twice
+  std::vector<std::string> bytes;                      // by code
+  PairTable pairs;                                     // codes
   std::vector<std::pair<std::string, int32_t>> whole;  // tokens without code that are whole pieces
   // Whether every code is above those of its parts, as in all vocabularies that were trained.
   bool monotone = true;

@@ -18,8 +18,7 @@ constexpr std::string_view kScheme = "byte-level-bpe-1";
 absl::Status CheckAdded(const BpeSpec& spec) {
   for (const AddedToken& token : spec.added) {
     if (token.content.empty()) {
-      return absl::InvalidArgumentError(
-          StrCat(spec.name, ": added token ", token.id, " is empty"));
+      return absl::InvalidArgumentError(StrCat(spec.name, ": added token ", token.id, " is empty"));
     }
     if (token.id < 0 || token.id >= kMaxTokens) {
       return absl::InvalidArgumentError(StrCat(spec.name, ": added token '", token.content,
@@ -37,8 +36,8 @@ absl::Status CheckAdded(const BpeSpec& spec) {
   for (const AddedToken& token : spec.added) {
     if (!ids.emplace(token.content, token.id).second ||
         !contents.emplace(token.id, token.content).second) {
-      return absl::InvalidArgumentError(StrCat(spec.name, ": two added tokens are '", token.content,
-                                               "' or have id ", token.id));
+      return absl::InvalidArgumentError(
+          StrCat(spec.name, ": two added tokens are '", token.content, "' or have id ", token.id));
     }
     const auto id = static_cast<size_t>(token.id);
     const auto& bytes = spec.vocabulary.bytes;
@@ -68,6 +67,7 @@ absl::StatusOr<std::unique_ptr<BpeTokenizer>> BpeTokenizer::Make(
   };
   ASSIGN_OR_RETURN(const SpecialIds special, ResolveSpecialIds(sources, find, spec.name));
   for (AddedToken& token : spec.added) {
+    if (spec.nfc && token.normalized) token.content = ToNfc(token.content);
     token.special |= token.id == special.bos || token.id == special.eos || token.id == special.pad;
   }
   // Text never becomes these.

@@ -211,28 +211,29 @@ std::string ToJson(const Trainer& trainer, const PatternFamily& family) {
   for (const auto& [left, right] : trainer.merges()) {
     merges.push_back(StrCat(tokens[left], " ", tokens[right]));
   }
-  const Json json = {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", added},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", PreTokenizer(family)},
-      {"post_processor", nullptr},
-      {"decoder",
-       {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true},
-        {"use_regex", true}}},
-      {"model",
-       {{"type", "BPE"},
-        {"dropout", nullptr},
-        {"unk_token", nullptr},
-        {"continuing_subword_prefix", nullptr},
-        {"end_of_word_suffix", nullptr},
-        {"fuse_unk", false},
-        {"byte_fallback", false},
-        {"ignore_merges", false},
-        {"vocab", vocab},
-        {"merges", merges}}}};
+  const Json json = {{"version", "1.0"},
+                     {"truncation", nullptr},
+                     {"padding", nullptr},
+                     {"added_tokens", added},
+                     {"normalizer", nullptr},
+                     {"pre_tokenizer", PreTokenizer(family)},
+                     {"post_processor", nullptr},
+                     {"decoder",
+                      {{"type", "ByteLevel"},
+                       {"add_prefix_space", true},
+                       {"trim_offsets", true},
+                       {"use_regex", true}}},
+                     {"model",
+                      {{"type", "BPE"},
+                       {"dropout", nullptr},
+                       {"unk_token", nullptr},
+                       {"continuing_subword_prefix", nullptr},
+                       {"end_of_word_suffix", nullptr},
+                       {"fuse_unk", false},
+                       {"byte_fallback", false},
+                       {"ignore_merges", false},
+                       {"vocab", vocab},
+                       {"merges", merges}}}};
   return json.dump(1) + "\n";
 }
 
@@ -247,10 +248,10 @@ absl::StatusOr<std::string> TrainBpe(const std::vector<std::string>& texts,
   trainer.Run(config.vocab_size, config.min_frequency);
   const auto size = static_cast<int64_t>(trainer.tokens().size());
   if (size < config.vocab_size) {
-    return absl::InvalidArgumentError(
-        StrCat("the sample has pairs for only ", size, " tokens of tokenizer.vocab_size ",
-               config.vocab_size, "; ask for fewer, sample more, or lower tokenizer.min_frequency (",
-               config.min_frequency, ")"));
+    return absl::InvalidArgumentError(StrCat(
+        "the sample has pairs for only ", size, " tokens of tokenizer.vocab_size ",
+        config.vocab_size, "; ask for fewer, sample more, or lower tokenizer.min_frequency (",
+        config.min_frequency, ")"));
   }
   return ToJson(trainer, *family);
 }

@@ -14,8 +14,8 @@ constexpr CharClass kApart = kNumber | kCjk;
 constexpr CharClass kWord = kLetters | kMark;
 constexpr CharClass kSigns = kPunctuation | kSymbol;
 
-// Numbers by three, runs of U+4E00..U+9FA5 and kana, and between them the main expression, for
-// which the text ends where the next of them begins.
+// Numbers by three are set apart, and runs of U+4E00..U+9FA5 and kana; the main expression then
+// splits these runs and what lies between as if each were a text.
 class DeepSeekScanner final : public Splitter {
  public:
   void Split(std::string_view text, std::vector<uint32_t>& ends) const override {
@@ -26,7 +26,13 @@ class DeepSeekScanner final : public Splitter {
     for (Bytes p = begin; p != end;) {
       const Bytes apart = FindApart(p, end);
       while (p != apart) add(p = Main(p, apart));
-      if (p != end) add(p = Apart(p, end));
+      if (p == end) return;
+      if (scan_.At(p, end).cls & kNumber) {
+        add(p = Numbers(p, end));
+      } else {
+        const Bytes run = scan_.SkipWhile(p, end, kCjk);
+        while (p != run) add(p = Main(p, run));
+      }
     }
   }
   std::string version() const override { return StrCat("unicode ", kUnicodeVersion); }
@@ -41,8 +47,7 @@ class DeepSeekScanner final : public Splitter {
     return p;
   }
 
-  Bytes Apart(Bytes p, Bytes end) const {
-    if (scan_.At(p, end).cls & kCjk) return scan_.SkipWhile(p, end, kCjk);
+  Bytes Numbers(Bytes p, Bytes end) const {
     for (int i = 0; i < 3; ++i) {
       const ScannedChar c = scan_.At(p, end);
       if (!(c.cls & kNumber)) break;

@@ -17,8 +17,8 @@ struct FertilityCounts {
   FertilityCounts& operator+=(const FertilityCounts& other);
 };
 
-// Where words are not parted by spaces (Chinese, Japanese, Thai, Khmer ...), a "word" is a clause, so
-// that tokens per character is the figure to compare languages by.
+// Where words are not parted by spaces (Chinese, Japanese, Thai, Khmer ...), a "word" is a clause,
+// so that tokens per character is the figure to compare languages by.
 FertilityCounts Fertility(const Tokenizer& tokenizer, std::string_view text);
 
 }  // namespace choir

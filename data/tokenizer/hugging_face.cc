@@ -100,7 +100,8 @@ absl::Status ReadModel(const Json& model, BpeSpec& spec) {
     return Refuse(spec, "model.dropout must be 0: encoding is a function of the text");
   }
   for (const char* const key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (!TextOf(model, key).empty()) return Refuse(spec, StrCat("model.", key, " is not supported"));
+    if (!TextOf(model, key).empty())
+      return Refuse(spec, StrCat("model.", key, " is not supported"));
   }
   ASSIGN_OR_RETURN(const Ids ids, ReadVocabulary(MemberOf(model, "vocab"), spec));
   const Json& merges = MemberOf(model, "merges");

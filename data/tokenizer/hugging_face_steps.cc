@@ -35,6 +35,15 @@ absl::Status Flatten(const nlohmann::json& json, const char* members, int depth,
   return absl::OkStatus();
 }
 
+// Whether there is a {1,3}+ or the like.
+bool HasPossessiveInterval(const std::string& regex) {
+  for (size_t close = 0; (close = regex.find("}+", close)) != regex.npos; ++close) {
+    const size_t open = regex.find_last_not_of("0123456789,", close - (close > 0));
+    if (close > 0 && open != regex.npos && regex[open] == '{') return true;
+  }
+  return false;
+}
+
 absl::StatusOr<SplitRule> ReadSplit(const nlohmann::json& step) {
   SplitRule rule;
   const nlohmann::json& pattern = MemberOf(step, "pattern");
@@ -43,11 +52,11 @@ absl::StatusOr<SplitRule> ReadSplit(const nlohmann::json& step) {
   if (rule.regex.empty() == rule.literal.empty()) {
     return absl::InvalidArgumentError("Split needs a pattern: a Regex or a String");
   }
-  if (rule.regex.find("}+") != std::string::npos) {
-    return absl::InvalidArgumentError(
-        StrCat("Split by ", rule.regex,
-               ": an interval with + repeats in Oniguruma and does not give back in other libraries; "
-               "write it without +"));
+  if (HasPossessiveInterval(rule.regex)) {
+    return absl::InvalidArgumentError(StrCat(
+        "Split by ", rule.regex,
+        ": an interval with + repeats in Oniguruma and does not give back in other libraries; "
+        "write it without +"));
   }
   rule.invert = FlagOf(step, "invert", false);
   const std::string behavior = TextOf(step, "behavior");
@@ -63,9 +72,9 @@ absl::StatusOr<SplitRule> ReadSplit(const nlohmann::json& step) {
     // The matches are kept; what lies between them is kept here, too.
     rule.invert = false;
   } else {
-    return absl::InvalidArgumentError(
-        StrCat("Split with behavior '", behavior, "'",
-               behavior == "Removed" ? ", which loses text," : "", " is not supported"));
+    return absl::InvalidArgumentError(StrCat("Split with behavior '", behavior, "'",
+                                             behavior == "Removed" ? ", which loses text," : "",
+                                             " is not supported"));
   }
   return rule;
 }
@@ -83,9 +92,9 @@ absl::StatusOr<SplitRule> ReadStep(const nlohmann::json& step) {
     rule.regex = FindFamilyByName("gpt2")->regexes[0];
     return rule;
   }
-  return absl::InvalidArgumentError(
-      StrCat("pre_tokenizer ", type, " is not supported: Split, Digits, ByteLevel and Sequence are",
-             type == "Metaspace" ? "; use the SentencePiece model that the file was made from" : ""));
+  return absl::InvalidArgumentError(StrCat(
+      "pre_tokenizer ", type, " is not supported: Split, Digits, ByteLevel and Sequence are",
+      type == "Metaspace" ? "; use the SentencePiece model that the file was made from" : ""));
 }
 
 absl::StatusOr<std::unique_ptr<Splitter>> MakeSplitter(const std::vector<SplitRule>& rules) {

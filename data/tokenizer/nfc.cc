@@ -135,9 +135,8 @@ void Recompose(std::vector<uint32_t>& codes) {
     size_t end = i;
     while (end < codes.size() && data.ClassOf(codes[end]) != 0) ++end;
     std::stable_sort(codes.begin() + static_cast<int64_t>(i),
-                     codes.begin() + static_cast<int64_t>(end), [&](uint32_t a, uint32_t b) {
-                       return data.ClassOf(a) < data.ClassOf(b);
-                     });
+                     codes.begin() + static_cast<int64_t>(end),
+                     [&](uint32_t a, uint32_t b) { return data.ClassOf(a) < data.ClassOf(b); });
     i = end + 1;
   }
   size_t kept = 0, starter = codes.size();

@@ -1,5 +1,6 @@
-// Normalisation form C (Unicode Standard Annex 15) for tokenizers that ask for it, frozen at Unicode
-// 9.0 as in the library that they were trained with. Bytes that are no UTF-8 stay where they are.
+// Normalisation form C (Unicode Standard Annex 15) for tokenizers that ask for it, frozen at
+// Unicode 9.0 as in the library that they were trained with. Bytes that are no UTF-8 stay where
+// they are.
 #pragma once
 
 #include <string>

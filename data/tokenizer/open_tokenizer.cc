@@ -83,8 +83,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
   if (source.kind == Kind::kSentencePiece) {
     if (!special.bos.empty() || !special.eos.empty() || !special.pad.empty()) {
       return absl::InvalidArgumentError(
-          StrCat(path, ": a SentencePiece model names its own special tokens; leave "
-                       "tokenizer.special out"));
+          StrCat(path,
+                 ": a SentencePiece model names its own special tokens; leave "
+                 "tokenizer.special out"));
     }
     return SentencePieceTokenizer::FromModel(std::move(source.content), path);
   }
@@ -126,8 +127,8 @@ absl::StatusOr<std::string> FindTokenizer(const std::string& folder) {
     const std::string path = StrCat(folder, "/", NameOf(kind));
     if (std::filesystem::exists(path)) return path;
   }
-  return absl::NotFoundError(
-      StrCat(folder, ": no tokenizer in it (tokenizer.model, tokenizer.json or tokenizer.tiktoken)"));
+  return absl::NotFoundError(StrCat(
+      folder, ": no tokenizer in it (tokenizer.model, tokenizer.json or tokenizer.tiktoken)"));
 }
 
 }  // namespace choir

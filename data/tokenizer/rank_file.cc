@@ -107,12 +107,13 @@ absl::StatusOr<RankSettings> ReadRankSettings(const std::string& text, const std
   const auto special = json.find("special_tokens");
   if (special == json.end()) return settings;
   if (!special->is_object()) {
-    return absl::InvalidArgumentError(StrCat(name, ": special_tokens is no object of names and ids"));
+    return absl::InvalidArgumentError(
+        StrCat(name, ": special_tokens is no object of names and ids"));
   }
   for (const auto& [token, id] : special->items()) {
     if (!id.is_number_integer() || id < 0 || id >= kMaxTokens) {
-      return absl::InvalidArgumentError(StrCat(name, ": special_tokens: '", token,
-                                               "' has no id from 0 to ", kMaxTokens - 1));
+      return absl::InvalidArgumentError(
+          StrCat(name, ": special_tokens: '", token, "' has no id from 0 to ", kMaxTokens - 1));
     }
     settings.special_tokens.emplace(token, id.get<int32_t>());
   }
@@ -126,10 +127,10 @@ absl::StatusOr<RankSettings> RankSettingsOfName(const std::string& path) {
     if (stem == known.name) return known.settings;
     names += StrCat(names.empty() ? "" : ", ", known.name);
   }
-  return absl::InvalidArgumentError(
-      StrCat(path, ": a rank file does not say how text is split; name it after its family (", names,
-             ") or put a tokenizer_config.json beside it with \"pattern\" (", PatternFamilyNames(),
-             ", or a regular expression) and \"special_tokens\" (names and ids)"));
+  return absl::InvalidArgumentError(StrCat(
+      path, ": a rank file does not say how text is split; name it after its family (", names,
+      ") or put a tokenizer_config.json beside it with \"pattern\" (", PatternFamilyNames(),
+      ", or a regular expression) and \"special_tokens\" (names and ids)"));
 }
 
 absl::StatusOr<BpeSpec> ReadRanks(const std::string& content, const RankSettings& settings,
@@ -160,9 +161,9 @@ absl::StatusOr<BpeSpec> ReadRanks(const std::string& content, const RankSettings
     absl::StatusOr<std::unique_ptr<Splitter>> splitter =
         MakeRegexSplitter({.regex = settings.pattern});
     if (!splitter.ok()) {
-      return absl::InvalidArgumentError(StrCat(name, ": pattern is neither ", PatternFamilyNames(),
-                                               " nor an expression: ",
-                                               std::string(splitter.status().message())));
+      return absl::InvalidArgumentError(
+          StrCat(name, ": pattern is neither ", PatternFamilyNames(),
+                 " nor an expression: ", std::string(splitter.status().message())));
     }
     spec.splitter = *std::move(splitter);
   }

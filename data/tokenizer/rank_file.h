@@ -1,6 +1,6 @@
 // tiktoken's rank files: a line for each token, its bytes in base64, a space, its rank, which is
-// also its id. The file does not say how text is split nor which tokens are special: that comes from
-// `pattern` and `special_tokens` in a tokenizer_config.json beside it, or from its name
+// also its id. The file does not say how text is split nor which tokens are special: that comes
+// from `pattern` and `special_tokens` in a tokenizer_config.json beside it, or from its name
 // (cl100k_base.tiktoken, o200k_base, o200k_harmony, r50k_base, p50k_base, qwen, llama3).
 #pragma once
 

@@ -65,8 +65,8 @@ absl::StatusOr<Code> Compile(const std::string& regex) {
   if (code == nullptr) {
     char message[256] = "";
     pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof(message));
-    return absl::InvalidArgumentError(StrCat("the expression ", regex, " does not compile: ",
-                                             message, " at ", at, " of ", exact));
+    return absl::InvalidArgumentError(StrCat(
+        "the expression ", regex, " does not compile: ", message, " at ", at, " of ", exact));
   }
   uint32_t empty = 0;
   pcre2_pattern_info(code.get(), PCRE2_INFO_MATCHEMPTY, &empty);

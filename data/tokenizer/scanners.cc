@@ -26,7 +26,7 @@ struct Rules {
   CharClass symbols = kMark | kPunctuation | kSymbol | kOther;
   bool newlines_after_symbols = true;
   bool slash_after_symbols = false;
-  bool newlines = true;      // \s*[\r\n]+
+  bool newlines = true;       // \s*[\r\n]+
   bool trailing_run = false;  // \s++$ before it
 };
 
@@ -65,8 +65,7 @@ class Scanner final : public Splitter {
   Bytes Next(Bytes p, Bytes end) const {
     if (R.contraction == Contraction::kFirstExact || R.contraction == Contraction::kFirstAnyCase) {
       if (*p == '\'') {
-        const size_t n =
-            ContractionLength(p, end, R.contraction == Contraction::kFirstAnyCase);
+        const size_t n = ContractionLength(p, end, R.contraction == Contraction::kFirstAnyCase);
         if (n > 0) return p + n;
       }
     }

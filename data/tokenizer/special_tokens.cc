@@ -12,7 +12,7 @@ using Field = std::string SpecialTokensConfig::*;
 
 struct Role {
   Field field;
-  const char* key;         // in Choir's config
+  const char* key;           // in Choir's config
   const char* hugging_face;  // in the files of Hugging Face
   std::vector<const char*> common;
 };
@@ -81,7 +81,8 @@ absl::StatusOr<SpecialIds> ResolveSpecialIds(
     if (id < 0 && !ids.empty()) id = ids[0];
     if (id < 0) {
       return absl::InvalidArgumentError(
-          StrCat(name, ": no token ends a text: neither tokenizer_config.json beside it nor a common "
+          StrCat(name,
+                 ": no token ends a text: neither tokenizer_config.json beside it nor a common "
                  "name says which; name one in tokenizer.special.eos"));
     }
     ids.push_back(id);

@@ -46,8 +46,7 @@ std::string WithEscapedNewlines(std::string_view regex) {
 
 const std::vector<PatternFamily>& PatternFamilies() {
   static const auto* const families = new std::vector<PatternFamily>{
-      {"gpt2",
-       {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"}},
+      {"gpt2", {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"}},
       {"cl100k", {kCl100kRegex}},
       {"llama3", {kLlama3Regex}},
       {"o200k", {kO200kRegex}},

@@ -1,8 +1,8 @@
 // Pre-tokenization: cutting a text into the pieces that merges never cross.
 //
-// The patterns of the common families (GPT-2, cl100k, Llama-3, o200k, Tekken, Qwen, DeepSeek-V3) have
-// scanners written by hand over one frozen Unicode table; each does what its regular expression
-// does, and the tests compare the two. Other patterns run through PCRE2.
+// The patterns of the common families (GPT-2, cl100k, Llama-3, o200k, Tekken, Qwen, DeepSeek-V3)
+// have scanners written by hand over one frozen Unicode table; each does what its regular
+// expression does, and the tests compare the two. Other patterns run through PCRE2.
 //
 // Pieces are contiguous and cover the text. What a regular expression leaves unmatched is a piece
 // of its own, so that nothing is lost (the tiktoken library drops it). A byte that is not part of

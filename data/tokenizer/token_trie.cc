@@ -53,7 +53,8 @@ TokenTrie::TokenTrie(const std::vector<std::string>& tokens) {
       tasks.push_back({children[i].second, end, task.depth + 1, node});
     }
   }
-  // Leaves have base 0: a step from them lands on a child of the root or on nothing, and is refused.
+  // Leaves have base 0: a step from them lands on a child of the root or on nothing, and is
+  // refused.
   size_t last = nodes_.size();
   while (nodes_[last - 1].parent < 0) --last;
   nodes_.resize(last + 256);

@@ -51,8 +51,8 @@ class Tokenizer {
 
 // Opens a tokenizer by what its file holds: a SentencePiece model, a tokenizer.json of Hugging Face
 // (data/tokenizer/hugging_face.h), or tiktoken's ranks (data/tokenizer/rank_file.h). `special` goes
-// before what tokenizer_config.json and special_tokens_map.json beside it say; a SentencePiece model
-// has its own, and `special` must be empty.
+// before what tokenizer_config.json and special_tokens_map.json beside it say; a SentencePiece
+// model has its own, and `special` must be empty.
 absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path,
                                                          const SpecialTokensConfig& special = {});
 

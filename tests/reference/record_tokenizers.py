@@ -31,7 +31,10 @@ CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 REST = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-LLAMA3 = rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{REST}"
+LLAMA3 = (
+    rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}"
+    rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{REST}"
+)
 QWEN2 = LLAMA3.replace("{1,3}", "")
 QWEN35 = (
     rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
@@ -100,9 +103,11 @@ def train(name, pre_tokenizer, texts):
         special_tokens=["<|begin_of_text|>", "<|end_of_text|>", "<|pad|>"],
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([added("<think>"), added("  \t\n"), tokenizers.AddedToken("e\u0301t\u00e9")])
+    tokenizer.add_tokens([added("<think>"), added("  \t\n")])
+    tokenizer.add_tokens([tokenizers.AddedToken("e\u0301t\u00e9")])
     if name == "deepseek":
-        tokenizer.add_tokens([added("def", single_word=True), added("strip", lstrip=True, rstrip=True)])
+        tokenizer.add_tokens([added("def", single_word=True)])
+        tokenizer.add_tokens([added("strip", lstrip=True, rstrip=True)])
     tokenizer.add_special_tokens([added("<|endoftext|>"), added("<|im_end|>", lstrip=True)])
     return tokenizer
 
@@ -155,7 +160,8 @@ def corpus(split_name):
 
 
 def adversarial():
-    tiles = TILES + ["def", "strip", "  \t\n", "<|im_end|>", "e\u0301t\u00e9", "\u00e9t\u00e9", "_", "<|end_of_text|>"]
+    tiles = TILES + ["def", "strip", "  \t\n", "<|im_end|>", "e\u0301t\u00e9", "\u00e9t\u00e9", "_"]
+    tiles.append("<|end_of_text|>")
     generator = random.Random(7)
     yield from ("", " ", "\n", "a" * 3000, " " * 700, "\n" * 300, "ab" * 500, "\u0301" * 300)
     for _ in range(700):
