@@ -113,11 +113,12 @@ bool IsWhole(const std::string& path, const CorpusIndex& index, int64_t threads)
   return report.ok() && report->damage.empty();
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTrained(const std::string& path) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenTokenizer(path);
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTrained(const TokenizerConfig& config) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      OpenTokenizer(config.model, config.special);
   if (absl::IsNotFound(tokenizer.status())) {
     return absl::NotFoundError(
-        StrCat(path, ": not there; `choir tokenizer train CONFIG` makes it (tokenizer.model)"));
+        StrCat(config.model, ": not there; `choir tokenizer train CONFIG` makes it"));
   }
   return tokenizer;
 }
@@ -149,8 +150,12 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
                         std::ostream& out) {
   const std::string& path = config.shards.path;
   const std::string folder = kFolderPrefix + index.inputs.substr(0, 12);
-  index.tokenizer = {folder + "/tokenizer.model", tokenizer.fingerprint(), tokenizer.vocab_size(),
-                     tokenizer.bos_id(),          tokenizer.eos_id(),      tokenizer.pad_id()};
+  RETURN_IF_ERROR(MakeDirectories(StrCat(path, "/", folder)));
+  ASSIGN_OR_RETURN(const std::string file,
+                   CopyTokenizer(config.tokenizer.model, StrCat(path, "/", folder),
+                                 config.tokenizer.special));
+  index.tokenizer = {StrCat(folder, "/", file), tokenizer.fingerprint(), tokenizer.vocab_size(),
+                     tokenizer.bos_id(),        tokenizer.eos_id(),      tokenizer.pad_id()};
   ASSIGN_OR_RETURN(const WorkFolder work, WorkFolder::Open(StrCat(path, "/", kWorkFolder)));
   ASSIGN_OR_RETURN(SpooledBuild spooled, SpoolUnits(config, plan, work.path(), clock));
   if (spooled.units_reused > 0) {
@@ -164,9 +169,6 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
     PrintBuildReport(spooled.report, out);
     return status;
   }
-  RETURN_IF_ERROR(MakeDirectories(StrCat(path, "/", folder)));
-  ASSIGN_OR_RETURN(const std::string model, ReadFile(config.tokenizer.model));
-  RETURN_IF_ERROR(WriteFileAtomic(StrCat(path, "/", index.tokenizer.file), model));
   BuildReport encoded;
   RETURN_IF_ERROR(
       EncodeSpool({config, tokenizer, spooled, fates, folder, work.path()}, index, encoded, clock));
@@ -187,7 +189,7 @@ absl::Status BuildShards(const DataBuildConfig& config, std::ostream& out) {
   // Documents may say nothing of their language if it is going to be identified.
   const bool identifies = config.clean.language_id.action == LanguageAction::kAssign;
   ASSIGN_OR_RETURN(std::vector<TextFile> files, ListTextFiles(config.corpus, !identifies));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer.model));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer));
   StageClock clock;
   ASSIGN_OR_RETURN(const std::string settings, SpoolSettings(config));
   ASSIGN_OR_RETURN(const BuildPlan plan,
