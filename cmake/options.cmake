@@ -18,7 +18,7 @@ if(CHOIR_CCACHE)
 endif()
 
 set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g1")
-set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g")
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")
 
 add_library(choir_flags INTERFACE)
 # Fused multiply-add is allowed (the result then does not depend on how the compiler schedules a

@@ -142,4 +142,11 @@ struct ResumeChanges {
 // Sorts the differences. `saved` is the config stored in the checkpoint.
 ResumeChanges CompareForResume(const RunConfig& saved, const RunConfig& wanted);
 
+// Compiled once, in config_instances.cc: each costs the compiler seconds.
+extern template absl::StatusOr<RunConfig> LoadConfig<RunConfig>(const ConfigTree& tree,
+                                                                ConfigLoadOptions options);
+extern template std::string ConfigDump<RunConfig>(const RunConfig& config);
+extern template std::vector<std::pair<std::string, std::string>> ConfigFlatten<RunConfig>(
+    const RunConfig& config);
+
 }  // namespace choir

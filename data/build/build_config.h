@@ -41,4 +41,8 @@ struct DataBuildConfig {
   }
 };
 
+// Compiled once, in build_config.cc: it costs the compiler seconds.
+extern template absl::StatusOr<DataBuildConfig> LoadConfig<DataBuildConfig>(
+    const ConfigTree& tree, ConfigLoadOptions options);
+
 }  // namespace choir

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "eval/model_input.h"
+#include "data/shard/token_corpus.h"
 #include "tests/data/test_corpus.h"
 #include "tests/model/model_testing.h"
 

@@ -38,7 +38,7 @@ const Corpus& PackedBatch() {
     config.prefetch_rows = 0;
     config.packing.look_ahead = 32;
     auto loader = BatchLoader::Open(config).value();
-    return Corpus{loader->Next(kRows).value(), loader->vocab_size()};
+    return Corpus{loader->Next().value(), loader->vocab_size()};
   }();
   return corpus;
 }
