@@ -34,8 +34,15 @@ void AddTokenizerCommand(Program& program) {
   });
   CLI::App* encode = tokenizer->add_subcommand("encode", "Standard input as token ids");
   encode->add_option("model", *path, "tokenizer file")->required();
-  encode->callback([&program, path] {
-    program.run = [path] { return ReportError(EncodeText(*path, StandardInput(), std::cout)); };
+  auto lines = std::make_shared<bool>(false), special = std::make_shared<bool>(false);
+  CLI::Option* jsonl = encode->add_flag("--jsonl", *lines, "each line is a text: a JSON string");
+  encode->add_flag("--special", *special, "text that spells a special token becomes it")
+      ->needs(jsonl);
+  encode->callback([&program, path, lines, special] {
+    program.run = [path, lines, special] {
+      if (*lines) return ReportError(EncodeLines(*path, *special, std::cin, std::cout));
+      return ReportError(EncodeText(*path, StandardInput(), std::cout));
+    };
   });
   CLI::App* decode = tokenizer->add_subcommand("decode", "Token ids on standard input as text");
   decode->add_option("model", *path, "tokenizer file")->required();

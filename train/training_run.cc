@@ -212,9 +212,7 @@ absl::Status TrainingRun::WriteRunFiles() {
   const BatchLoader& loader = trainer_->loader();
   RETURN_IF_ERROR(WriteFileAtomic(directory_->File(kDataLedgerFile),
                                   LedgerToJson(loader.ledger(), loader.streams()).dump(1) + "\n"));
-  ASSIGN_OR_RETURN(const std::string tokenizer,
-                   ReadFile(trainer_->loader().corpus().tokenizer_path()));
-  return WriteFileAtomic(directory_->File("tokenizer.model"), tokenizer);
+  return CopyTokenizer(loader.corpus().tokenizer_path(), config_.run.dir).status();
 }
 
 void TrainingRun::PrintStart() const {

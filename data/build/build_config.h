@@ -7,29 +7,9 @@
 #include "base/config_load.h"
 #include "data/clean/clean_config.h"
 #include "data/text/corpus_config.h"
+#include "data/tokenizer/tokenizer_config.h"
 
 namespace choir {
-
-struct TokenizerConfig {
-  std::string model;
-  int64_t vocab_size = 8192;
-  int64_t sample_bytes_per_language = 250'000;
-  double character_coverage = 0.998;
-  int64_t seed = 1;
-
-  void Visit(auto&& v) {
-    v("model", model, "the tokenizer's file: written by `choir tokenizer train`", Required(),
-      NonEmpty());
-    v("vocab_size", vocab_size, "number of ids, 260 of which are bytes and special",
-      InRange(300, 1 << 20));
-    v("sample_bytes_per_language", sample_bytes_per_language,
-      "training text by language, about; the same for all so that none dominates", AtLeast(1));
-    v("character_coverage", character_coverage,
-      "share of the sample's characters that get an id; the others are spelt in bytes",
-      InRange(0.98, 1));
-    v("seed", seed, "of the sample", AtLeast(0));
-  }
-};
 
 struct ShardConfig {
   std::string path;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "absl/strings/str_format.h"
+#include "base/config_dump.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/status.h"
@@ -31,18 +32,26 @@ constexpr const char* kFolderPrefix = "shards-";
 constexpr const char* kWorkFolder = "unfinished";
 
 // What decides about a spooled document besides its record.
-std::string SpoolSettings(const DataBuildConfig& config) {
-  std::string settings = StrCat("spool ", kBuildFormat, " ", config.tokenizer.seed);
+absl::StatusOr<std::string> SpoolSettings(const DataBuildConfig& config) {
+  CleanConfig clean = config.clean;
+  clean.dedup = {};
+  std::string settings =
+      StrCat("spool ", kBuildFormat, " ", config.tokenizer.seed, " ", ConfigHash(clean));
+  const std::string& model = config.clean.language_id.model;
+  if (!model.empty()) {
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(model));
+    settings += "\n" + ToHex(HashOf128(bytes));
+  }
   for (const std::string& language : config.corpus.languages) settings += "\n" + language;
   return settings;
 }
 
 std::string InputsOf(const DataBuildConfig& config, const Tokenizer& tokenizer,
                      const BuildPlan& plan) {
-  return ToHex(HashOf128(StrCat("shards ", kBuildFormat, " ", kCorpusFormat, " ",
-                                tokenizer.fingerprint(), " ", config.shards.max_tokens_per_shard,
-                                " ", config.shards.max_bytes_per_language, " ",
-                                config.tokenizer.seed, "\n", plan.content)));
+  return ToHex(HashOf128(
+      StrCat("shards ", kBuildFormat, " ", kCorpusFormat, " ", tokenizer.fingerprint(), " ",
+             config.shards.max_tokens_per_shard, " ", config.shards.max_bytes_per_language, " ",
+             config.tokenizer.seed, " ", ConfigHash(config.clean.dedup), "\n", plan.content)));
 }
 
 // The folder of an unfinished build, held by one process.
@@ -104,11 +113,12 @@ bool IsWhole(const std::string& path, const CorpusIndex& index, int64_t threads)
   return report.ok() && report->damage.empty();
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTrained(const std::string& path) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenTokenizer(path);
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTrained(const TokenizerConfig& config) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      OpenTokenizer(config.model, config.special);
   if (absl::IsNotFound(tokenizer.status())) {
     return absl::NotFoundError(
-        StrCat(path, ": not there; `choir tokenizer train CONFIG` makes it (tokenizer.model)"));
+        StrCat(config.model, ": not there; `choir tokenizer train CONFIG` makes it"));
   }
   return tokenizer;
 }
@@ -140,23 +150,25 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
                         std::ostream& out) {
   const std::string& path = config.shards.path;
   const std::string folder = kFolderPrefix + index.inputs.substr(0, 12);
-  index.tokenizer = {folder + "/tokenizer.model", tokenizer.fingerprint(), tokenizer.vocab_size(),
-                     tokenizer.bos_id(),          tokenizer.eos_id(),      tokenizer.pad_id()};
+  RETURN_IF_ERROR(MakeDirectories(StrCat(path, "/", folder)));
+  ASSIGN_OR_RETURN(const std::string file,
+                   CopyTokenizer(config.tokenizer.model, StrCat(path, "/", folder),
+                                 config.tokenizer.special));
+  index.tokenizer = {StrCat(folder, "/", file), tokenizer.fingerprint(), tokenizer.vocab_size(),
+                     tokenizer.bos_id(),        tokenizer.eos_id(),      tokenizer.pad_id()};
   ASSIGN_OR_RETURN(const WorkFolder work, WorkFolder::Open(StrCat(path, "/", kWorkFolder)));
   ASSIGN_OR_RETURN(SpooledBuild spooled, SpoolUnits(config, plan, work.path(), clock));
   if (spooled.units_reused > 0) {
     out << "going on with an interrupted build: " << spooled.units_reused << " of "
         << plan.units.size() << " units are read already\n";
   }
-  ASSIGN_OR_RETURN(const Fates fates, ResolveDocuments(config, spooled, clock));
+  ASSIGN_OR_RETURN(Fates fates, ResolveDocuments(config, spooled, clock));
+  RETURN_IF_ERROR(DropDuplicates(config, spooled, work.path(), fates, clock));
   RETURN_IF_ERROR(CountFates(fates, spooled, clock));
   if (const absl::Status status = FillTables(spooled.report, index); !status.ok()) {
     PrintBuildReport(spooled.report, out);
     return status;
   }
-  RETURN_IF_ERROR(MakeDirectories(StrCat(path, "/", folder)));
-  ASSIGN_OR_RETURN(const std::string model, ReadFile(config.tokenizer.model));
-  RETURN_IF_ERROR(WriteFileAtomic(StrCat(path, "/", index.tokenizer.file), model));
   BuildReport encoded;
   RETURN_IF_ERROR(
       EncodeSpool({config, tokenizer, spooled, fates, folder, work.path()}, index, encoded, clock));
@@ -174,11 +186,14 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
 
 absl::Status BuildShards(const DataBuildConfig& config, std::ostream& out) {
   const std::string& path = config.shards.path;
-  ASSIGN_OR_RETURN(std::vector<TextFile> files, ListTextFiles(config.corpus));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer.model));
+  // Documents may say nothing of their language if it is going to be identified.
+  const bool identifies = config.clean.language_id.action == LanguageAction::kAssign;
+  ASSIGN_OR_RETURN(std::vector<TextFile> files, ListTextFiles(config.corpus, !identifies));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer));
   StageClock clock;
-  ASSIGN_OR_RETURN(const BuildPlan plan, PlanBuild(std::move(files), SpoolSettings(config),
-                                                   NumThreads(config.shards.threads), clock));
+  ASSIGN_OR_RETURN(const std::string settings, SpoolSettings(config));
+  ASSIGN_OR_RETURN(const BuildPlan plan,
+                   PlanBuild(std::move(files), settings, NumThreads(config.shards.threads), clock));
   CorpusIndex index;
   index.inputs = InputsOf(config, *tokenizer, plan);
   const absl::StatusOr<CorpusIndex> old = ReadCorpusIndex(path);

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "absl/strings/str_format.h"
 #include "base/config_field.h"
@@ -15,6 +16,7 @@
 #include "data/text/documents.h"
 #include "data/text/utf8.h"
 #include "data/text_table.h"
+#include "data/tokenizer/bpe_trainer.h"
 #include "data/tokenizer/sentencepiece_tokenizer.h"
 
 namespace choir {
@@ -41,7 +43,7 @@ void AddSentences(std::string_view text, std::vector<std::string>& sentences) {
 }
 
 struct Sample {
-  std::vector<std::string> sentences;
+  std::vector<std::string> sentences;  // whole documents for bpe, which is trained as it encodes
   std::vector<std::pair<std::string, int64_t>> bytes;  // by language
 };
 
@@ -62,11 +64,31 @@ absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, Sam
     }
     if (!*more) break;
     if (!share.Contains(document)) continue;
-    AddSentences(document.text, sample.sentences);
+    if (config.tokenizer.kind == TokenizerKind::kBpe) {
+      sample.sentences.push_back(document.text);
+    } else {
+      AddSentences(document.text, sample.sentences);
+    }
     bytes += static_cast<int64_t>(document.text.size());
   }
   sample.bytes.emplace_back(file.language, bytes);
   return absl::OkStatus();
+}
+
+// Trains, and writes the model and what belongs beside it.
+absl::Status Train(const std::vector<std::string>& sentences, const TokenizerConfig& config) {
+  const std::filesystem::path folder = std::filesystem::path(config.model).parent_path();
+  if (!folder.empty()) RETURN_IF_ERROR(MakeDirectories(folder.string()));
+  std::string model;
+  if (config.kind == TokenizerKind::kBpe) {
+    const int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    ASSIGN_OR_RETURN(model, TrainBpe(sentences, config, threads));
+    RETURN_IF_ERROR(
+        WriteFileAtomic((folder / "tokenizer_config.json").string(), TrainedBpeConfig()));
+  } else {
+    ASSIGN_OR_RETURN(model, TrainSentencePiece(sentences, config));
+  }
+  return WriteFileAtomic(config.model, model);
 }
 
 // Hash of all that the model is a function of.
@@ -76,7 +98,11 @@ absl::StatusOr<std::string> InputsOf(const DataBuildConfig& config,
   Hasher128 hasher;
   hasher.Update(StrCat("tokenizer ", kSampleFormat, " ", tokenizer.vocab_size, " ",
                        tokenizer.sample_bytes_per_language, " ",
-                       ShortestDouble(tokenizer.character_coverage), " ", tokenizer.seed, "\n"));
+                       ShortestDouble(tokenizer.character_coverage), " ", tokenizer.seed));
+  if (tokenizer.kind == TokenizerKind::kBpe) {
+    hasher.Update(StrCat(" bpe ", tokenizer.pattern, " ", tokenizer.min_frequency));
+  }
+  hasher.Update("\n");
   for (const TextFile& file : files) {
     if (file.split == Split::kTrain) RETURN_IF_ERROR(HashTextFile(file, hasher));
   }
@@ -120,13 +146,10 @@ absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
           << WithCommas(config.tokenizer.sample_bytes_per_language) << " asked for\n";
     }
   }
-  ASSIGN_OR_RETURN(std::string model, TrainSentencePiece(sample.sentences, config.tokenizer));
-  ASSIGN_OR_RETURN(const auto tokenizer, SentencePieceTokenizer::FromModel(model, path));
+  RETURN_IF_ERROR(Train(sample.sentences, config.tokenizer));
+  ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(path));
   nlohmann::json note = {{"inputs", inputs}, {"fingerprint", tokenizer->fingerprint()}};
   for (const auto& [language, bytes] : sample.bytes) note["sample_bytes"][language] = bytes;
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (!folder.empty()) RETURN_IF_ERROR(MakeDirectories(folder.string()));
-  RETURN_IF_ERROR(WriteFileAtomic(path, model));
   RETURN_IF_ERROR(WriteFileAtomic(path + ".json", note.dump(1) + "\n"));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   out << path << ": " << tokenizer->vocab_size() << " ids, fingerprint " << tokenizer->fingerprint()

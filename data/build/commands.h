@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <istream>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -31,6 +32,10 @@ absl::Status PeekBatch(const DataConfig& config, int64_t step, std::ostream& out
 
 // `choir tokenizer encode MODEL`: ids of a text on one line, separated by spaces.
 absl::Status EncodeText(const std::string& model, std::string_view text, std::ostream& out);
+// `choir tokenizer encode MODEL --jsonl`: each line of `in` is a JSON string; its ids on a line of
+// `out`. With `special`, text that spells a special token becomes it.
+absl::Status EncodeLines(const std::string& model, bool special, std::istream& in,
+                         std::ostream& out);
 // `choir tokenizer decode MODEL`: the text of ids separated by white space, nothing added.
 absl::Status DecodeIds(const std::string& model, std::string_view ids, std::ostream& out);
 

@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_join.h"
 #include "base/file.h"
+#include "base/status.h"
 #include "base/strings.h"
+#include "data/build/report_html.h"
 #include "data/text_table.h"
 
 namespace choir {
@@ -95,6 +97,7 @@ absl::Status WriteBuildReport(const std::string& folder, const BuildReport& repo
   nlohmann::json json = ToJson(report);
   json["inputs"] = index.inputs;
   json["tokenizer"] = index.tokenizer.fingerprint;
+  RETURN_IF_ERROR(WriteFileAtomic(folder + "/report.html", ReportHtml(report, index)));
   return WriteFileAtomic(folder + "/report.json",
                          json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }

@@ -1,6 +1,4 @@
 // The commands of data/build/commands.h that look at what was built.
-#include <charconv>
-
 #include "base/status.h"
 #include "base/strings.h"
 #include "data/build/commands.h"
@@ -43,37 +41,6 @@ absl::Status PeekBatch(const DataConfig& config, int64_t step, std::ostream& out
         << (last == tokenizer->eos_id() ? "" : ", cut") << '\n'
         << tokenizer->Decode(tokens) << tokenizer->Bytes(last) << '\n';
   }
-  return absl::OkStatus();
-}
-
-absl::Status EncodeText(const std::string& model, std::string_view text, std::ostream& out) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTokenizer(model));
-  const char* separator = "";
-  for (const int32_t id : tokenizer->Encode(text)) {
-    out << separator << id;
-    separator = " ";
-  }
-  out << '\n';
-  return absl::OkStatus();
-}
-
-absl::Status DecodeIds(const std::string& model, std::string_view ids, std::ostream& out) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTokenizer(model));
-  constexpr std::string_view kSpace = " \t\r\n";
-  std::string text;
-  for (size_t at = 0; (at = ids.find_first_not_of(kSpace, at)) != ids.npos;) {
-    const size_t end = std::min(ids.find_first_of(kSpace, at), ids.size());
-    int32_t id = -1;
-    const auto result = std::from_chars(ids.data() + at, ids.data() + end, id);
-    if (result.ec != std::errc() || result.ptr != ids.data() + end || id < 0 ||
-        id >= tokenizer->vocab_size()) {
-      return absl::InvalidArgumentError(StrCat("'", ids.substr(at, end - at), "' is no token id: ",
-                                               model, " has 0 to ", tokenizer->vocab_size() - 1));
-    }
-    text += tokenizer->Bytes(id);
-    at = end;
-  }
-  out << text;
   return absl::OkStatus();
 }
 

@@ -5,12 +5,16 @@
 #include <optional>
 
 #include "base/status.h"
+#include "data/clean/dedup.h"
+#include "data/clean/reasons.h"
+#include "data/text/threads.h"
 
 namespace choir {
 namespace {
 
-constexpr const char* kNames[] = {"kept", "group is held out", "over max_bytes_per_language",
-                                  "id seen before"};
+constexpr const char* kNames[] = {
+    "kept",           "group is held out",    "over max_bytes_per_language",
+    "id seen before", choir::kExactDuplicate, choir::kNearDuplicate};
 
 // Sorted, without repetitions.
 absl::StatusOr<std::vector<uint64_t>> HeldoutGroups(const SpooledBuild& spooled) {
@@ -64,6 +68,25 @@ void DropRepeatedIds(std::vector<IdPlace>& ids, Fates& fates) {
   }
 }
 
+// Shows the index the documents of a part that are kept.
+absl::Status SignPart(const SpoolFile& file, const std::vector<Fate>& fates, DedupIndex& index,
+                      StageClock& clock) {
+  for (const SpoolBlock& block : file.blocks()) {
+    StageTimer timer(clock, Stage::kDedup);
+    ASSIGN_OR_RETURN(const std::vector<SpoolDocument> table, file.ReadTable(block));
+    ASSIGN_OR_RETURN(const std::string texts, file.ReadTexts(block));
+    std::string_view rest = texts;
+    for (size_t d = 0; d < table.size(); ++d) {
+      const std::string_view text = rest.substr(0, table[d].bytes);
+      rest.remove_prefix(table[d].bytes);
+      if (fates[static_cast<size_t>(block.first) + d] != Fate::kKept) continue;
+      index.Add(table[d].key, index.Sign(text, file.languages()[block.language]));
+    }
+    timer.Stop(block.raw);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 const char* FateName(Fate fate) { return kNames[static_cast<int>(fate)]; }
@@ -97,6 +120,30 @@ absl::StatusOr<Fates> ResolveDocuments(const DataBuildConfig& config, const Spoo
   }
   DropRepeatedIds(ids, fates);
   return fates;
+}
+
+absl::Status DropDuplicates(const DataBuildConfig& config, const SpooledBuild& spooled,
+                            const std::string& work, Fates& fates, StageClock& clock) {
+  if (config.clean.dedup.mode == DedupMode::kOff) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<DedupIndex> index,
+                   DedupIndex::Make(config.clean.dedup, work));
+  const auto parts = static_cast<int64_t>(spooled.parts.size());
+  const int64_t threads = NumThreads(config.shards.threads);
+  RETURN_IF_ERROR(RunJobs(parts, threads, [&](int64_t p) {
+    return SignPart(*spooled.parts[p].file, fates[p], *index, clock);
+  }));
+  StageTimer timer(clock, Stage::kDedup);
+  ASSIGN_OR_RETURN(const DuplicateSet duplicates, index->Finish());
+  for (int64_t p = 0; p < parts; ++p) {
+    ASSIGN_OR_RETURN(const std::vector<SpoolDocument> table, spooled.parts[p].file->ReadTable());
+    for (size_t d = 0; d < table.size(); ++d) {
+      if (fates[p][d] != Fate::kKept) continue;
+      const char* const reason = duplicates.ReasonFor(table[d].key);
+      if (reason == nullptr) continue;
+      fates[p][d] = reason == choir::kExactDuplicate ? Fate::kExactDuplicate : Fate::kNearDuplicate;
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CountFates(const Fates& fates, SpooledBuild& spooled, StageClock& clock) {

@@ -9,7 +9,14 @@
 
 namespace choir {
 
-enum class Fate : uint8_t { kKept, kGroupHeldOut, kOverLanguage, kIdSeen };
+enum class Fate : uint8_t {
+  kKept,
+  kGroupHeldOut,
+  kOverLanguage,
+  kIdSeen,
+  kExactDuplicate,
+  kNearDuplicate
+};
 // The name of the reason in reports.
 const char* FateName(Fate fate);
 
@@ -22,6 +29,11 @@ using Fates = std::vector<std::vector<Fate>>;
 // one while it works, and returns one byte a document.
 absl::StatusOr<Fates> ResolveDocuments(const DataBuildConfig& config, const SpooledBuild& spooled,
                                        StageClock& clock);
+
+// Drops duplicates among the documents that are kept so far (data/clean/dedup.h); of a group with
+// held-out documents one of those is kept. Its memory is that of DedupIndex and some blocks.
+absl::Status DropDuplicates(const DataBuildConfig& config, const SpooledBuild& spooled,
+                            const std::string& work, Fates& fates, StageClock& clock);
 
 // Moves what `fates` drops from kept to dropped.
 absl::Status CountFates(const Fates& fates, SpooledBuild& spooled, StageClock& clock);

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/build/build_report.h"
+#include "data/clean/dedup.h"
 #include "data/text/documents.h"
 #include "data/text/output_file.h"
 
@@ -27,13 +28,13 @@ struct SpoolDocument {
   uint64_t id = 0;      // HashOf64 of TextDocument::id
   uint64_t group = 0;   // and of group
   uint64_t sample = 0;  // DocumentSample::HashOf
-  uint64_t text = 0;    // HashOf64 of the text
+  DocumentKey key;      // without its highest bit, which is the split: held-out keys are smaller
   uint32_t bytes = 0;
   uint32_t characters = 0;
   uint32_t language = 0;  // indices into the tables of the file
   uint32_t source = 0;
 };
-static_assert(sizeof(SpoolDocument) == 48);
+static_assert(sizeof(SpoolDocument) == 56);
 
 struct SpoolBlock {
   int64_t offset = 0;
@@ -44,7 +45,7 @@ struct SpoolBlock {
   uint32_t language = 0;
 };
 
-// Bounded memory: about 1 MiB by language, 32 MiB in all, and 48 bytes a document.
+// Bounded memory: about 1 MiB by language, 32 MiB in all, and 56 bytes a document.
 class SpoolWriter {
  public:
   static absl::StatusOr<std::unique_ptr<SpoolWriter>> Create(const std::string& path);

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "data/build/build_inputs.h"
+#include "data/clean/cleaner.h"
 #include "data/text/json_record.h"
 #include "data/text/threads.h"
 
@@ -17,6 +18,7 @@ constexpr size_t kBatchDocuments = 256;
 constexpr int64_t kBatchBytes = int64_t{1} << 20;
 constexpr int64_t kPartBytes = int64_t{64} << 20;
 constexpr size_t kShownMalformed = 5;
+constexpr uint64_t kTrainBit = uint64_t{1} << 63;
 
 std::string PartPath(const std::string& work, const std::string& key, int64_t part) {
   return StrCat(work, "/", key, "-", part, ".spool");
@@ -44,6 +46,7 @@ struct Shared {
   const BuildPlan& plan;
   const std::string& work;
   StageClock& clock;
+  const Cleaner& cleaner;
   std::mutex mutex;
   MalformedCounter malformed;
 };
@@ -130,13 +133,21 @@ class UnitSpooler {
     const std::vector<std::string>& wanted = shared_.config.corpus.languages;
     int64_t bytes = 0;
     for (size_t i = 0; i < size_; ++i) {
-      const TextDocument& document = batch_[i].document;
-      bytes += batch_[i].bytes;
-      if (document.text.empty()) {
-        batch_[i].reason = kEmptyText;
-      } else if (!wanted.empty() &&
-                 std::find(wanted.begin(), wanted.end(), document.language) == wanted.end()) {
-        batch_[i].reason = kUnwantedLanguage;
+      Item& item = batch_[i];
+      TextDocument& document = item.document;
+      bytes += item.bytes;
+      const CleanVerdict verdict = shared_.cleaner.Clean(document);
+      item.reason = verdict.reason;
+      if (document.language.empty()) {
+        document.language = kUnknownLanguage;
+        if (item.reason == nullptr) item.reason = kNoLanguage;
+      }
+      if (!verdict.language.empty()) {
+        report_.languages[document.language].score[ScoreBucket(verdict.language_score)] += 1;
+      }
+      if (item.reason == nullptr && !wanted.empty() &&
+          std::find(wanted.begin(), wanted.end(), document.language) == wanted.end()) {
+        item.reason = kNotAskedFor;
       }
     }
     timer.Stop(bytes);
@@ -158,7 +169,8 @@ class UnitSpooler {
       spooled.id = HashOf64(document.id);
       spooled.group = HashOf64(document.group);
       spooled.sample = DocumentSample::HashOf(shared_.config.tokenizer.seed, document.id);
-      spooled.text = HashOf64(document.text);
+      spooled.key = DocumentKeyOf(document.text, document.id);
+      spooled.key.high = spooled.key.high >> 1 | (unit_.split == Split::kTrain ? kTrainBit : 0);
       spooled.bytes = static_cast<uint32_t>(document.text.size());
       spooled.characters = static_cast<uint32_t>(CountCharacters(document.text));
       counts.documents += 1;
@@ -191,7 +203,9 @@ class UnitSpooler {
 
 absl::StatusOr<SpooledBuild> SpoolUnits(const DataBuildConfig& config, const BuildPlan& plan,
                                         const std::string& work, StageClock& clock) {
-  Shared shared{config, plan, work, clock, {}, MalformedCounter(config.corpus.max_malformed)};
+  ASSIGN_OR_RETURN(const std::unique_ptr<Cleaner> cleaner, Cleaner::Make(config.clean));
+  Shared shared{
+      config, plan, work, clock, *cleaner, {}, MalformedCounter(config.corpus.max_malformed)};
   std::atomic<int64_t> reused = 0;
   RETURN_IF_ERROR(RunJobs(static_cast<int64_t>(plan.units.size()),
                           NumThreads(config.shards.threads), [&](int64_t u) {

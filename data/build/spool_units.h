@@ -16,9 +16,9 @@
 
 namespace choir {
 
-inline constexpr const char* kEmptyText = "empty";
 inline constexpr const char* kMalformed = "malformed";
-inline constexpr const char* kUnwantedLanguage = "language not asked for";
+inline constexpr const char* kNoLanguage = "no language";
+inline constexpr const char* kNotAskedFor = "language not asked for";
 
 // Spool files of all units, in the order of the units.
 struct SpoolPart {

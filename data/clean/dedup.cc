@@ -38,20 +38,20 @@ struct BandEntry {
   }
 };
 
-std::string FoldSpace(std::string_view text) {
-  std::string folded;
-  folded.reserve(text.size());
-  bool space = false;
-  for (const char c : text) {
-    if (c == ' ' || c == '\n' || c == '\t') {
-      space = !folded.empty();
-      continue;
-    }
-    if (space) folded += ' ';
-    space = false;
-    folded += c;
+bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\t'; }
+
+// Runs of white space as one space, none at the ends. `folded` is overwritten.
+void FoldSpace(std::string_view text, std::string& folded) {
+  folded.resize(text.size());
+  char* out = folded.data();
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (p < end) {
+    while (p < end && IsSpace(*p)) ++p;
+    if (p < end && out > folded.data()) *out++ = ' ';
+    while (p < end && !IsSpace(*p)) *out++ = *p++;
   }
-  return folded;
+  folded.resize(static_cast<size_t>(out - folded.data()));
 }
 
 bool Contains(const std::vector<DocumentKey>& sorted, DocumentKey key) {
@@ -114,7 +114,9 @@ class DedupIndex::Impl {
 
 Signature DedupIndex::Impl::Sign(std::string_view text, std::string_view language) const {
   Signature signature;
-  signature.exact = HashOf128(FoldSpace(text));
+  static thread_local std::string folded;
+  FoldSpace(text, folded);
+  signature.exact = HashOf128(folded);
   if (config_.mode != DedupMode::kNear) return signature;
   static thread_local TextSurvey survey;
   static thread_local std::vector<uint32_t> hashes, minima;

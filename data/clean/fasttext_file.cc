@@ -260,9 +260,14 @@ absl::StatusOr<std::unique_ptr<FastTextModel>> FastTextFile::Read() {
 }
 
 absl::StatusOr<std::unique_ptr<FastTextModel>> FastTextModel::Open(const std::string& path) {
-  static_assert(std::endian::native == std::endian::little);
   ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  return FastTextFile(path, bytes).Read();
+  return Parse(path, bytes);
+}
+
+absl::StatusOr<std::unique_ptr<FastTextModel>> FastTextModel::Parse(const std::string& name,
+                                                                    std::string_view bytes) {
+  static_assert(std::endian::native == std::endian::little);
+  return FastTextFile(name, bytes).Read();
 }
 
 }  // namespace choir

@@ -23,9 +23,11 @@ struct FastTextPrediction {
 
 class FastTextModel {
  public:
-  // Reads a file of at most 4 GiB. Errors name the file and what is wrong with it; nothing that a
-  // file may hold is trusted.
+  // Errors name the file and what is wrong with it; nothing that it may hold is trusted.
   static absl::StatusOr<std::unique_ptr<FastTextModel>> Open(const std::string& path);
+  // The same of a file's bytes; `name` stands in errors.
+  static absl::StatusOr<std::unique_ptr<FastTextModel>> Parse(const std::string& name,
+                                                              std::string_view bytes);
 
   // Labels without their prefix, for example "de" for __label__de.
   const std::vector<std::string>& labels() const { return labels_; }

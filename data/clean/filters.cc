@@ -23,13 +23,6 @@ bool IsAbove(const std::optional<T>& limit, V value) {
   return limit.has_value() && value > static_cast<V>(*limit);
 }
 
-bool AnyAbove(const std::vector<double>& limits, const std::vector<double>& values) {
-  for (size_t i = 0; i < limits.size(); ++i) {
-    if (values[i] > limits[i]) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 FilterLimits PresetLimits(FilterPreset preset) {
@@ -146,15 +139,10 @@ const char* DocumentFilter::LineReason(std::string_view text) const {
 }
 
 const char* DocumentFilter::NgramReason(const TextSurvey& survey) const {
-  const auto counts = [](const std::vector<double>& limits) {
-    return static_cast<int>(limits.size());
-  };
-  const std::vector<double>& top = limits_.max_top_ngrams;
-  if (AnyAbove(top, TopNgramShares(survey, kFirstTopNgram, counts(top)))) return kRepeatedNgrams;
-  const std::vector<double>& twice = limits_.max_duplicate_ngrams;
-  return AnyAbove(twice, DuplicateNgramShares(survey, kFirstDuplicateNgram, counts(twice)))
-             ? kRepeatedNgrams
-             : nullptr;
+  const bool repeated =
+      TopNgramsExceed(survey, kFirstTopNgram, limits_.max_top_ngrams) ||
+      DuplicateNgramsExceed(survey, kFirstDuplicateNgram, limits_.max_duplicate_ngrams);
+  return repeated ? kRepeatedNgrams : nullptr;
 }
 
 }  // namespace choir

@@ -78,20 +78,32 @@ int64_t BytesOf(const std::vector<Word>& words, size_t first, size_t n) {
   return bytes;
 }
 
-// 0 if no n-gram comes twice.
-int64_t TopNgramBytes(const std::vector<Word>& words, size_t n) {
+struct TopNgram {
+  int64_t count = 1;  // of the most frequent n-gram
+  int64_t bytes = 0;  // of all its occurrences; 0 if it comes once
+};
+
+TopNgram FindTopNgram(const std::vector<Word>& words, size_t n) {
   HashCounter& counter = Counter();
   counter.Reset(words.size());
-  uint32_t most = 1;
-  int64_t bytes = 0;
+  TopNgram top;
   ForEachNgram(words, n, [&](size_t i, uint64_t hash) {
-    const HashCounter::Slot& slot = counter.Add(hash, static_cast<uint32_t>(i));
-    if (slot.count < most || slot.count == 1) return;
-    const int64_t total = BytesOf(words, i, n) * slot.count;
-    bytes = slot.count > most ? total : std::max(bytes, total);
-    most = slot.count;
+    const int64_t count = counter.Add(hash, static_cast<uint32_t>(i)).count;
+    if (count < top.count || count == 1) return;
+    const int64_t bytes = BytesOf(words, i, n) * count;
+    top = {count, count > top.count ? bytes : std::max(top.bytes, bytes)};
   });
-  return bytes;
+  return top;
+}
+
+int64_t LongestBytes(const std::vector<Word>& words, size_t n) {
+  int64_t bytes = 0, longest = 0;
+  for (size_t i = 0; i < words.size(); ++i) {
+    bytes += words[i].end - words[i].begin;
+    if (i >= n) bytes -= words[i - n].end - words[i - n].begin;
+    longest = std::max(longest, bytes);
+  }
+  return longest;
 }
 
 int64_t DuplicateNgramBytes(const std::vector<Word>& words, size_t n) {
@@ -112,19 +124,6 @@ int64_t DuplicateNgramBytes(const std::vector<Word>& words, size_t n) {
     if (covered[i] != 0) bytes += words[i].end - words[i].begin;
   }
   return bytes;
-}
-
-// Shares for growing n. A repeated n-gram holds repeated shorter ones, so the first 0 ends it.
-template <class BytesFor>
-std::vector<double> NgramShares(const TextSurvey& survey, int first, int counts, BytesFor bytes) {
-  std::vector<double> shares(static_cast<size_t>(counts), 0.0);
-  for (int k = 0; k < counts; ++k) {
-    const auto n = static_cast<size_t>((first + k) * survey.pieces_per_word());
-    const int64_t part = bytes(survey.words, n);
-    if (part == 0) break;
-    shares[static_cast<size_t>(k)] = Share(part, survey.word_bytes);
-  }
-  return shares;
 }
 
 // Pieces that came before, by number and bytes.
@@ -195,12 +194,31 @@ LineStatistics CountLines(std::string_view text) {
           paragraphs.byte_share()};
 }
 
-std::vector<double> TopNgramShares(const TextSurvey& survey, int first, int counts) {
-  return NgramShares(survey, first, counts, TopNgramBytes);
+bool TopNgramsExceed(const TextSurvey& survey, int first, const std::vector<double>& limits) {
+  // A longer n-gram is no more frequent than the most frequent shorter one: often that is enough.
+  auto most = static_cast<int64_t>(survey.words.size());
+  for (size_t k = 0; k < limits.size() && most > 1; ++k) {
+    const auto n = (static_cast<size_t>(first) + k) * static_cast<size_t>(survey.pieces_per_word());
+    if (k > 0 && Share(most * LongestBytes(survey.words, n), survey.word_bytes) <= limits[k]) {
+      continue;
+    }
+    const TopNgram top = FindTopNgram(survey.words, n);
+    if (Share(top.bytes, survey.word_bytes) > limits[k]) return true;
+    most = top.count;
+  }
+  return false;
 }
 
-std::vector<double> DuplicateNgramShares(const TextSurvey& survey, int first, int counts) {
-  return NgramShares(survey, first, counts, DuplicateNgramBytes);
+bool DuplicateNgramsExceed(const TextSurvey& survey, int first, const std::vector<double>& limits) {
+  // What repeated longer n-grams cover is covered by repeated shorter ones.
+  double covered = 1;
+  for (size_t k = 0; k < limits.size(); ++k) {
+    if (covered <= limits[k]) continue;
+    const auto n = (static_cast<size_t>(first) + k) * static_cast<size_t>(survey.pieces_per_word());
+    covered = Share(DuplicateNgramBytes(survey.words, n), survey.word_bytes);
+    if (covered > limits[k]) return true;
+  }
+  return false;
 }
 
 }  // namespace choir

@@ -21,14 +21,14 @@ struct LineStatistics {
 // Empty lines do not count. A text of one paragraph repeats none.
 LineStatistics CountLines(std::string_view text);
 
-// Share of the bytes of all words in the occurrences of the most frequent n-gram (of the longer
-// one, if two are), for n = first, first + 1 ... first + counts - 1; 0 where none comes twice.
-// Occurrences that overlap count as often as they come, so that the share is at most n. Where
-// scripts have no spaces, n stands for 2 n characters.
-std::vector<double> TopNgramShares(const TextSurvey& survey, int first, int counts);
+// Whether some n-gram is too frequent: for k = 0, 1 ... and n = first + k, the occurrences of the
+// most frequent n-gram (of the longest one, if several are) make up more than limits[k] of the
+// bytes of all words. An n-gram that comes once makes up nothing; occurrences that overlap count as
+// often as they come. Where scripts have no spaces, n words stand for 2 n characters.
+bool TopNgramsExceed(const TextSurvey& survey, int first, const std::vector<double>& limits);
 
-// Share of the bytes of all words that lie in an n-gram which comes at least twice; bytes in
-// several such n-grams count once.
-std::vector<double> DuplicateNgramShares(const TextSurvey& survey, int first, int counts);
+// Whether more than limits[k] of the bytes of all words lie in n-grams that come at least twice,
+// for n = first + k; bytes in several such n-grams count once.
+bool DuplicateNgramsExceed(const TextSurvey& survey, int first, const std::vector<double>& limits);
 
 }  // namespace choir

@@ -1,5 +1,6 @@
 #include "data/clean/spaces.h"
 
+#include <array>
 #include <cstring>
 #include <string_view>
 
@@ -14,10 +15,13 @@ bool IsSpace(uint32_t c) {
 }
 
 // Lead bytes of the characters above.
-bool MayBeSpace(char byte) {
-  const auto b = static_cast<uint8_t>(byte);
-  return b == ' ' || b == '\t' || b == 0xC2 || b == 0xE1 || b == 0xE2 || b == 0xE3;
+constexpr std::array<bool, 256> MakeMayBeSpace() {
+  std::array<bool, 256> may{};
+  for (const int byte : {0x20, 0x09, 0xC2, 0xE1, 0xE2, 0xE3}) may[byte] = true;
+  return may;
 }
+constexpr std::array<bool, 256> kMayBeSpace = MakeMayBeSpace();
+bool MayBeSpace(char byte) { return kMayBeSpace[static_cast<uint8_t>(byte)]; }
 
 const char* SkipSpaces(const char* p, const char* end) {
   while (p < end && MayBeSpace(*p)) {
@@ -40,15 +44,14 @@ const char* TrimEnd(const char* begin, const char* end) {
 // Copies a line with single spaces; `out` is never past `p`.
 char* FoldLine(const char* p, const char* end, char* out) {
   while (p < end) {
-    if (MayBeSpace(*p)) {
-      const char* const behind = SkipSpaces(p, end);
-      if (behind > p) {
-        *out++ = ' ';
-        p = behind;
-        continue;
-      }
+    while (p < end && !MayBeSpace(*p)) *out++ = *p++;
+    const char* const behind = SkipSpaces(p, end);
+    if (behind > p) {
+      *out++ = ' ';
+      p = behind;
+    } else if (p < end) {
+      *out++ = *p++;  // a lead byte that only looked like one of a space
     }
-    *out++ = *p++;
   }
   return out;
 }

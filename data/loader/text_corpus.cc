@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/config_dump.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -45,12 +46,16 @@ absl::StatusOr<std::shared_ptr<const TextCorpus>> TextCorpus::Open(const DataBui
   std::shared_ptr<TextCorpus> corpus(new TextCorpus);
   corpus->name_ = name;
   corpus->cache_bytes_ = static_cast<size_t>(config.memory_mib) << 20;
-  ASSIGN_OR_RETURN(corpus->tokenizer_, OpenTokenizer(build.tokenizer.model));
+  RETURN_IF_ERROR(MakeDirectories(config.cache));
+  ASSIGN_OR_RETURN(const std::string tokenizer_file,
+                   CopyTokenizer(build.tokenizer.model, config.cache, build.tokenizer.special));
+  const std::string tokenizer_path = StrCat(config.cache, "/", tokenizer_file);
+  ASSIGN_OR_RETURN(corpus->tokenizer_, OpenTokenizer(tokenizer_path));
   ASSIGN_OR_RETURN(corpus->cleaner_, Cleaner::Make(build.clean));
   ASSIGN_OR_RETURN(corpus->index_, TextIndex::Open(build.corpus, config.cache));
   const Tokenizer& tokenizer = *corpus->tokenizer_;
-  corpus->info_ = {build.tokenizer.model, tokenizer.fingerprint(), tokenizer.vocab_size(),
-                   tokenizer.bos_id(),    tokenizer.eos_id(),      tokenizer.pad_id()};
+  corpus->info_ = {tokenizer_path,     tokenizer.fingerprint(), tokenizer.vocab_size(),
+                   tokenizer.bos_id(), tokenizer.eos_id(),      tokenizer.pad_id()};
   Hasher128 hasher;
   hasher.Update(StrCat("text ", kTextFormat, " ", corpus->index_->fingerprint(), " ",
                        tokenizer.fingerprint(), "\n", ConfigDump(build.clean)));

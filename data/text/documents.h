@@ -19,7 +19,7 @@
 namespace choir {
 
 struct TextDocument {
-  std::string text;
+  std::string text;  // may hold bytes that are not UTF-8; the others do not
   std::string language;
   std::string source;
   std::string group;
@@ -36,6 +36,7 @@ struct TextFile {
   std::string source;  // of documents that name none; empty: the file's name without extension
   TextUnit unit = TextUnit::kFile;
   FieldNames fields;
+  bool needs_language = true;  // a record that names no language is malformed
 };
 
 // Part of a plain file of JSON lines that begins and ends with a line.

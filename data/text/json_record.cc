@@ -2,15 +2,34 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/status.h"
 #include "base/strings.h"
 #include "data/text/line_reader.h"
+#include "data/text/utf8.h"
 
 namespace choir {
 
 static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
+
+namespace {
+
+// A character that no text has any use for (U+10FFFE is none).
+constexpr std::string_view kStandIn = "\xF4\x8F\xBF\xBE";
+
+std::string WithStandIns(std::string_view line) {
+  std::string valid;
+  while (!line.empty()) {
+    const size_t length = Utf8Length(line);
+    valid += length == 0 ? kStandIn : line.substr(0, length);
+    line.remove_prefix(std::max<size_t>(1, length));
+  }
+  return valid;
+}
+
+}  // namespace
 
 struct JsonRecordParser::Parser {
   simdjson::dom::parser dom;
@@ -27,6 +46,25 @@ absl::Status JsonRecordParser::Malformed(int64_t number, const std::string& why)
 
 absl::Status JsonRecordParser::Parse(std::string_view line, int64_t number,
                                      TextDocument& document) {
+  if (simdjson::validate_utf8(line)) return ParseValid(line, number, document);
+  if (line.find(kStandIn) != line.npos) return Malformed(number, "not JSON in UTF-8");
+  std::string repaired = WithStandIns(line);
+  repaired.resize(repaired.size() + LineReader::kPadding);
+  RETURN_IF_ERROR(
+      ParseValid(std::string_view(repaired).substr(0, repaired.size() - LineReader::kPadding),
+                 number, document));
+  for (const std::string* field :
+       {&document.language, &document.source, &document.group, &document.id}) {
+    if (field->find(kStandIn) != field->npos) return Malformed(number, "a field is not UTF-8");
+  }
+  for (size_t at = 0; (at = document.text.find(kStandIn, at)) != std::string::npos; ++at) {
+    document.text.replace(at, kStandIn.size(), "\xFF");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JsonRecordParser::ParseValid(std::string_view line, int64_t number,
+                                          TextDocument& document) {
   simdjson::dom::element root;
   if (const auto error = parser_->dom.parse(line.data(), line.size(), false).get(root)) {
     if (error == simdjson::MEMALLOC) return absl::ResourceExhaustedError("out of memory");
@@ -51,15 +89,16 @@ absl::Status JsonRecordParser::Parse(std::string_view line, int64_t number,
         return Malformed(number, StrCat("\"", key, "\" must be text"));
       }
       // JSON may spell a lone surrogate, which is no text.
-      if (!simdjson::validate_utf8(text))
+      if (!simdjson::validate_utf8(text)) {
         return Malformed(number, StrCat("\"", key, "\" is not UTF-8"));
+      }
       found[f] = true;
       fields[f].second->assign(text);
     }
   }
   if (!found[0]) return Malformed(number, StrCat("\"", names.text, "\" is missing"));
   if (!found[1]) document.language = file_.language;
-  if (document.language.empty()) {
+  if (document.language.empty() && file_.needs_language) {
     return Malformed(number,
                      StrCat("\"", names.language, "\" is missing, and its input names none"));
   }

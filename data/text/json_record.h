@@ -11,8 +11,9 @@
 
 namespace choir {
 
-// Parses records of one file; one thread at a time. The whole line is checked (JSON, UTF-8), not
-// only the fields that are taken.
+// Parses records of one file; one thread at a time. The whole line is checked, not only the fields
+// that are taken. Bytes that are not UTF-8 are let through in the text alone, each as 0xFF, for the
+// cleaner to repair or reject.
 class JsonRecordParser {
  public:
   // Keeps a reference to `file`.
@@ -27,6 +28,9 @@ class JsonRecordParser {
 
  private:
   struct Parser;
+
+  // Of valid UTF-8, in which kStandIn may stand for bytes that were none.
+  absl::Status ParseValid(std::string_view line, int64_t number, TextDocument& document);
 
   const TextFile& file_;
   const std::string source_;

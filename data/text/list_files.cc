@@ -126,7 +126,7 @@ absl::StatusOr<TextFormat> FormatOf(const std::string& key, const std::string& p
                                            ".format (", ConfigTypeName<TextFormat>(), ")"));
 }
 
-absl::Status ListInput(const std::string& key, const CorpusInput& input,
+absl::Status ListInput(const std::string& key, const CorpusInput& input, bool needs_language,
                        std::vector<TextFile>& files) {
   ASSIGN_OR_RETURN(const std::vector<std::string> paths, ExpandPaths(key + ".paths", input.paths));
   for (const std::string& path : paths) {
@@ -141,7 +141,8 @@ absl::Status ListInput(const std::string& key, const CorpusInput& input,
     if (file.format == TextFormat::kAuto) {
       ASSIGN_OR_RETURN(file.format, FormatOf(key, path));
     }
-    if (file.format == TextFormat::kText && file.language.empty()) {
+    file.needs_language = needs_language;
+    if (file.format == TextFormat::kText && file.language.empty() && needs_language) {
       return absl::InvalidArgumentError(
           StrCat(path, ": plain text does not name its language; set ", key, ".language"));
     }
@@ -163,12 +164,14 @@ void CorpusConfig::Check(ConfigErrors& errors) const {
   if (path.empty() && inputs.empty()) errors.Add("path", "or inputs must say where the text is");
 }
 
-absl::StatusOr<std::vector<TextFile>> ListTextFiles(const CorpusConfig& config) {
+absl::StatusOr<std::vector<TextFile>> ListTextFiles(const CorpusConfig& config,
+                                                    bool needs_language) {
   std::vector<TextFile> files;
   if (!config.path.empty()) RETURN_IF_ERROR(ListFolder(config, files));
   const auto first = static_cast<int64_t>(files.size());
   for (size_t i = 0; i < config.inputs.size(); ++i) {
-    RETURN_IF_ERROR(ListInput(StrCat("corpus.inputs[", i, "]"), config.inputs[i], files));
+    RETURN_IF_ERROR(
+        ListInput(StrCat("corpus.inputs[", i, "]"), config.inputs[i], needs_language, files));
   }
   std::sort(files.begin() + first, files.end(),
             [](const TextFile& a, const TextFile& b) { return a.path < b.path; });

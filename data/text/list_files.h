@@ -12,7 +12,8 @@ namespace choir {
 // The files of a corpus, each once: those of `path` ordered by language, train before heldout, then
 // those of `inputs` ordered by path. Errors: a folder, a wanted language or a listed file that is
 // not there, a pattern that nothing matches, a file named twice, a format that its name does not
-// tell.
-absl::StatusOr<std::vector<TextFile>> ListTextFiles(const CorpusConfig& config);
+// tell; with `needs_language` also plain text of no language.
+absl::StatusOr<std::vector<TextFile>> ListTextFiles(const CorpusConfig& config,
+                                                    bool needs_language = true);
 
 }  // namespace choir

@@ -1,7 +1,5 @@
 #include "data/text/plain_text_reader.h"
 
-#include <simdjson.h>
-
 #include "base/status.h"
 #include "base/strings.h"
 #include "data/text/json_record.h"
@@ -29,7 +27,6 @@ class PlainTextReader : public DocumentReader {
       return Malformed(
           StrCat("a document of ", bytes_, " bytes, at most ", kMaxBytes, " are read"));
     }
-    if (!simdjson::validate_utf8(text_)) return Malformed("not UTF-8");
     document.text.swap(text_);
     document.language = file_.language;
     document.source = source_;

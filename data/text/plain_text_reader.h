@@ -9,8 +9,7 @@
 namespace choir {
 
 // Documents are cut at lines without any character but white space (paragraphs) or at form feeds
-// (pages); those of white space alone are none. One that is not UTF-8 is malformed, as is one above
-// LineReader::kMaxLineBytes.
+// (pages); those of white space alone are none. One above LineReader::kMaxLineBytes is malformed.
 absl::StatusOr<std::unique_ptr<DocumentReader>> OpenPlainText(const TextFile& file);
 
 }  // namespace choir

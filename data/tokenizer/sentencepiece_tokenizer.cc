@@ -131,13 +131,6 @@ int32_t SentencePieceTokenizer::FindId(std::string_view name) const {
   return -1;
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string model, ReadFile(path));
-  ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceTokenizer> tokenizer,
-                   SentencePieceTokenizer::FromModel(std::move(model), path));
-  return tokenizer;
-}
-
 absl::StatusOr<std::string> TrainSentencePiece(const std::vector<std::string>& sentences,
                                                const TokenizerConfig& config) {
   const std::unordered_map<std::string, std::string> arguments = {

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "data/build/build_config.h"
 #include "data/tokenizer/sentencepiece_model.h"
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/tokenizer_config.h"
 
 namespace choir {
 

@@ -1,4 +1,5 @@
-// The seam between text and token ids. Encode and Decode are exact inverses on any bytes.
+// The seam between text and token ids. Encode and Decode are exact inverses on any bytes, but where
+// the tokenizer's file asks for normalisation (lossless() is then false).
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/tokenizer/special_tokens.h"
 
 namespace choir {
 
@@ -22,6 +24,10 @@ class Tokenizer {
     std::vector<int32_t> ids;
     Encode(text, ids);
     return ids;
+  }
+  // As Encode, but text that spells a special token becomes it. For text that is trusted.
+  virtual void EncodeWithSpecial(std::string_view text, std::vector<int32_t>& ids) const {
+    Encode(text, ids);
   }
   // The bytes that one id stands for; empty for the special ids. CHECKs the range.
   virtual std::string_view Bytes(int32_t id) const = 0;
@@ -40,6 +46,8 @@ class Tokenizer {
     }
     return -1;
   }
+  // Whether Decode(Encode(text)) is the text, always; else it is the text normalised.
+  virtual bool lossless() const { return true; }
 
   virtual int64_t vocab_size() const = 0;
   virtual int32_t bos_id() const = 0;
@@ -49,7 +57,20 @@ class Tokenizer {
   virtual const std::string& fingerprint() const = 0;
 };
 
-// Opens a tokenizer by what its file is: a SentencePiece model.
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path);
+// Opens a tokenizer by what its file holds: a SentencePiece model, a tokenizer.json of Hugging Face
+// (data/tokenizer/hugging_face.h), or tiktoken's ranks (data/tokenizer/rank_file.h). `special` goes
+// before what tokenizer_config.json and special_tokens_map.json beside it say; a SentencePiece
+// model has its own, and `special` must be empty.
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path,
+                                                         const SpecialTokensConfig& special = {});
+
+// Copies a tokenizer into a folder under the name of its kind (tokenizer.model, tokenizer.json or
+// tokenizer.tiktoken), with what was found beside it and `special` in a tokenizer_config.json, so
+// that OpenTokenizer of the copy is the same tokenizer. Returns the name.
+absl::StatusOr<std::string> CopyTokenizer(const std::string& path, const std::string& folder,
+                                          const SpecialTokensConfig& special = {});
+
+// The path of the tokenizer that CopyTokenizer left in a folder; NotFound if there is none.
+absl::StatusOr<std::string> FindTokenizer(const std::string& folder);
 
 }  // namespace choir

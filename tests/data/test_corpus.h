@@ -62,6 +62,10 @@ inline std::vector<nlohmann::json> FixtureRecords(const std::string& split) {
 inline DataBuildConfig BuildConfigIn(const std::string& folder) {
   DataBuildConfig config;
   config.corpus.path = FixtureCorpus();
+  // Documents as they are, so that tests may compare them with their source.
+  config.clean.controls = false;
+  config.clean.nfc = false;
+  config.clean.spaces = SpaceMode::kKeep;
   config.tokenizer.model = folder + "/shards/tokenizer.model";
   config.tokenizer.vocab_size = 2000;
   config.tokenizer.sample_bytes_per_language = 4000;

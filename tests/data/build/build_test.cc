@@ -235,6 +235,44 @@ TEST(Build, GoesOnAfterAnError) {
   EXPECT_FALSE(fs::exists(config.shards.path + "/unfinished"));
 }
 
+TEST(Build, CleansAndDropsDuplicates) {
+  const std::string folder = TempFolder("cleans");
+  const std::string common =
+      "the build reads every file once and keeps the documents in a spool until it knows which of "
+      "them are copies of others and which of them belong to a group that is held out";
+  WriteText(folder + "/c/held.jsonl", Line(common, "aa", "h1"));
+  WriteText(folder + "/c/part-0.jsonl",
+            Line(common, "aa", "t1") + Line("cafe\u0301 \t\n", "aa", "t2") +
+                Line("the quick brown fox jumps over the lazy dog and runs away", "bb", "t3") +
+                Line("the quick brown  fox jumps over the lazy dog and runs away", "bb", "t4") +
+                "{\"text\":\"\xff\xff\",\"language\":\"aa\",\"id\":\"t5\"}\n");
+  DataBuildConfig config = ConfigOf(folder + "/c", folder);
+  config.clean = {};
+  config.clean.dedup.mode = DedupMode::kNear;
+  Built(config);
+  int64_t kept = 0;
+  std::map<std::string, int64_t> dropped, bytes;
+  const nlohmann::json report = ReportOf(config);
+  for (const auto& source : report.at("sources")) {
+    kept += source.at("documents").get<int64_t>();
+    for (const auto& [reason, n] : source.at("dropped_documents").items())
+      dropped[reason] += n.get<int64_t>();
+    for (const auto& [reason, n] : source.at("dropped_bytes").items())
+      bytes[reason] += n.get<int64_t>();
+  }
+  EXPECT_EQ(kept, 3) << "of equal texts the held-out one, of t3 and t4 one, and t2";
+  EXPECT_EQ(dropped, (std::map<std::string, int64_t>{{"exact duplicate", 2}, {"not UTF-8", 1}}));
+  EXPECT_EQ(bytes["changed by cleaning"], 1 + 3) << "composed, and the space at the end";
+  const auto corpus = TokenCorpus::Open(config.shards.path).value();
+  EXPECT_EQ(corpus->NumDocuments(Split::kHeldout, 0), 1);
+  const std::string folder_of_shards = fs::path(corpus->index().tokenizer.file).parent_path();
+  const std::string html =
+      ReadFile(StrCat(config.shards.path, "/", folder_of_shards, "/report.html")).value();
+  EXPECT_THAT(html, HasSubstr("2 exact duplicate"));
+  EXPECT_THAT(html, ::testing::Not(HasSubstr("src=")));
+  EXPECT_THAT(html, ::testing::Not(HasSubstr("href=")));
+}
+
 TEST(Build, NothingLeftIsAnErrorThatSaysWhy) {
   const std::string folder = TempFolder("nothing-left");
   WriteText(folder + "/c/part-0.jsonl", "junk\n");

@@ -94,7 +94,9 @@ NaiveShares Naive(std::string_view text, size_t n) {
   return {static_cast<double>(top) / whole, static_cast<double>(covered_bytes) / whole};
 }
 
-TEST(RepetitionTest, NgramSharesEqualTheDefinition) {
+// The functions answer only whether a limit is exceeded, by way of bounds: a limit just below the
+// naive share must be, one just above must not, alone and behind limits that nothing exceeds.
+TEST(RepetitionTest, NgramLimitsAreTheDefinition) {
   std::vector<std::string> texts = {"",
                                     "one",
                                     "a b a b a b",
@@ -106,15 +108,27 @@ TEST(RepetitionTest, NgramSharesEqualTheDefinition) {
     const std::string text = records[i]["text"];
     texts.push_back(text);
     texts.push_back(text + "\n" + text.substr(0, text.find(' ') + 1) + text);
+    std::string some = text;  // a sentence or so again
+    for (size_t k = 0; k < 3; ++k) some += " " + text.substr(0, text.find(' ', text.size() / 8));
+    texts.push_back(some);
   }
+  int64_t repeated = 0;
   for (const std::string& text : texts) {
     if (!IsValidUtf8(text)) continue;
     const TextSurvey survey = Surveyed(text);
-    const std::vector<double> top = TopNgramShares(survey, 2, 3);
-    const std::vector<double> twice = DuplicateNgramShares(survey, 5, 6);
-    for (size_t k = 0; k < 3; ++k) EXPECT_DOUBLE_EQ(top[k], Naive(text, 2 + k).top) << text;
-    for (size_t k = 0; k < 6; ++k) EXPECT_DOUBLE_EQ(twice[k], Naive(text, 5 + k).duplicate) << text;
+    const auto check = [&](auto exceed, int first, size_t k, double share) {
+      for (const double limit : {std::max(0.0, share - 1e-9), share + 1e-9}) {
+        std::vector<double> limits(k, 1e9);
+        limits.push_back(limit);
+        EXPECT_EQ(exceed(survey, first, limits), share > limit) << text << k;
+        EXPECT_EQ(exceed(survey, first + static_cast<int>(k), {limit}), share > limit) << text;
+      }
+      repeated += share > 0;
+    };
+    for (size_t k = 0; k < 3; ++k) check(TopNgramsExceed, 2, k, Naive(text, 2 + k).top);
+    for (size_t k = 0; k < 6; ++k) check(DuplicateNgramsExceed, 5, k, Naive(text, 5 + k).duplicate);
   }
+  EXPECT_GT(repeated, 100);
 }
 
 TEST(RepetitionTest, Lines) {

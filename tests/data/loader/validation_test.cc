@@ -1,5 +1,6 @@
 #include "data/loader/validation.h"
 
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "data/shard/token_corpus.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {

@@ -56,8 +56,9 @@ TEST(Documents, MalformedRecordsAreNamedAndReadingGoesOn) {
       {R"({"text":"a","x":tru})", "not JSON in UTF-8"},
       {R"({"text":"a","language":"yy","source":"s","group":"g","id":"i"})",
        "language 'yy' in a file of 'xx'"},
-      {"{\"text\":\"\xff\",\"language\":\"xx\",\"source\":\"s\",\"group\":\"g\",\"id\":\"i\"}",
-       "not JSON in UTF-8"},
+      {"{\"text\":\"a\",\"language\":\"xx\",\"source\":\"s\",\"group\":\"g\",\"id\":\"\xff\"}",
+       "a field is not UTF-8"},
+      {"{\"text\":\"a\xff", "not JSON in UTF-8"},
       {R"({"text":"\ud800","language":"xx","source":"s","group":"g","id":"i"})", "UTF-8"}};
   std::string text;
   for (const auto& [line, why] : bad) text += line + "\n";
@@ -74,6 +75,15 @@ TEST(Documents, MalformedRecordsAreNamedAndReadingGoesOn) {
   }
   ASSERT_TRUE(reader->Next(document).value());
   EXPECT_EQ(document.text, "good");
+}
+
+TEST(Documents, BytesThatAreNotUtf8AreLeftToTheCleaner) {
+  const std::string path = TempFolder("not-utf8") + "/xx.jsonl";
+  WriteText(path, "{\"text\":\"caf\xe9 \xe2\x82 \\u00e9\",\"id\":\"1\"}\n");
+  const auto reader = DocumentReader::Open({path, Split::kTrain, "xx", 1}).value();
+  TextDocument document;
+  ASSERT_TRUE(reader->Next(document).value());
+  EXPECT_EQ(document.text, "caf\xff \xff\xff \u00e9");
 }
 
 TEST(Documents, MissingFilesAndLanguages) {
