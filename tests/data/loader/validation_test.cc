@@ -1,6 +1,5 @@
 #include "data/loader/validation.h"
 
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

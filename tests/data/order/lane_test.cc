@@ -15,7 +15,8 @@ namespace {
 
 std::shared_ptr<const LaneContext> MakeContext(const DataConfig& config) {
   auto corpus = TokenCorpus::Open(config.path).value();
-  std::vector<DocumentStream> streams = corpus->Streams(Split::kTrain, config.mixture.by_source).value();
+  std::vector<DocumentStream> streams =
+      corpus->Streams(Split::kTrain, config.mixture.by_source).value();
   DataPlan plan;
   plan.mixture =
       PlanMixture(config.mixture, streams, corpus->languages(), corpus->sources()).value();
