@@ -58,7 +58,7 @@ double Best(int64_t repeats, const auto& once) {
 std::vector<TokenDocument> AllDocuments(const TokenCorpus& corpus) {
   std::vector<TokenDocument> documents;
   for (int64_t d = 0; d < kDocuments; ++d) {
-    documents.push_back(corpus.ReadDocument(Split::kTrain, 0, d).value());
+    documents.push_back(corpus.GetDocument(Split::kTrain, 0, d).value());
   }
   return documents;
 }
@@ -78,7 +78,7 @@ void CopyKnown(const std::vector<TokenDocument>& documents, std::vector<char>& w
 void CopyDocuments(const TokenCorpus& corpus, std::vector<char>& window) {
   size_t at = 0;
   for (int64_t d = 0; d < kDocuments; ++d) {
-    const TokenDocument document = corpus.ReadDocument(Split::kTrain, 0, d).value();
+    const TokenDocument document = corpus.GetDocument(Split::kTrain, 0, d).value();
     const auto bytes = static_cast<size_t>(2 * document.length);
     if (at + bytes > window.size()) at = 0;
     std::memcpy(window.data() + at, document.tokens, bytes);
@@ -102,11 +102,26 @@ std::vector<PackedRow> PackAll(const TokenCorpus& corpus) {
   const Packer packer(kRow, 64);
   PackerState state;
   for (int64_t d = 0; d < kDocuments; ++d) {
-    packer.Add({0, d, 0, 0, corpus.DocumentLength(Split::kTrain, 0, d) - 1}, state);
+    packer.Add({0, d, 0, 0, corpus.GetHead(Split::kTrain, 0, d)->length - 1}, state);
     while (packer.HasChoice(state)) packer.ChooseRow(state);
   }
   packer.Flush(state);
   return {state.ready.begin(), state.ready.end()};
+}
+
+// Rows as the loader makes them.
+void MakeRows(const TokenCorpus& corpus, const std::vector<PackedRow>& rows) {
+  RowOptions options;
+  options.length = kRow;
+  const std::vector<DocumentStream> streams = {{0, kAllSources, "xx", kDocuments, 0}};
+  std::vector<TokenDocument> documents;
+  for (const PackedRow& row : rows) {
+    documents.clear();
+    for (const Piece& piece : row.pieces) {
+      documents.push_back(corpus.GetDocument(Split::kTrain, 0, piece.document).value());
+    }
+    MakeRowTokens(streams, row, documents, options);
+  }
 }
 
 void Print(const char* what, double bytes, double seconds, double copy_seconds) {
@@ -151,12 +166,8 @@ void BenchLoad(const DataBenchOptions& options) {
   Print("copy of the documents, their places known", bytes, copy_known, copy_again);
   Print("documents, verified before", bytes, again, copy_again);
   const std::vector<PackedRow> rows = PackAll(*corpus);
-  const RowOptions row_options{Split::kTrain, kRow, true, nullptr};
-  const double made = Best(options.repeats, [&] {
-    return Seconds([&] {
-      for (const PackedRow& row : rows) MakeRowTokens(*corpus, row, row_options);
-    });
-  });
+  const double made =
+      Best(options.repeats, [&] { return Seconds([&] { MakeRows(*corpus, rows); }); });
   // Tokens, labels, positions and languages, four bytes each.
   const double row_bytes = 16.0 * static_cast<double>(rows.size()) * kRow;
   const std::vector<char> source(kWindow, 2);

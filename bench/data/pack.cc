@@ -66,7 +66,7 @@ std::vector<int64_t> RealLengths(const std::string& shards) {
   std::vector<int64_t> lengths;
   for (int32_t l = 0; l < static_cast<int32_t>(corpus->languages().size()); ++l) {
     for (int64_t d = 0; d < corpus->NumDocuments(Split::kTrain, l); ++d) {
-      lengths.push_back(corpus->DocumentLength(Split::kTrain, l, d) - 1);
+      lengths.push_back(corpus->GetHead(Split::kTrain, l, d)->length - 1);
     }
   }
   const Permutation order(lengths.size(), 1, "mixed", 0);

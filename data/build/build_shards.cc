@@ -151,9 +151,9 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
   const std::string& path = config.shards.path;
   const std::string folder = kFolderPrefix + index.inputs.substr(0, 12);
   RETURN_IF_ERROR(MakeDirectories(StrCat(path, "/", folder)));
-  ASSIGN_OR_RETURN(const std::string file,
-                   CopyTokenizer(config.tokenizer.model, StrCat(path, "/", folder),
-                                 config.tokenizer.special));
+  ASSIGN_OR_RETURN(
+      const std::string file,
+      CopyTokenizer(config.tokenizer.model, StrCat(path, "/", folder), config.tokenizer.special));
   index.tokenizer = {StrCat(folder, "/", file), tokenizer.fingerprint(), tokenizer.vocab_size(),
                      tokenizer.bos_id(),        tokenizer.eos_id(),      tokenizer.pad_id()};
   ASSIGN_OR_RETURN(const WorkFolder work, WorkFolder::Open(StrCat(path, "/", kWorkFolder)));

@@ -25,7 +25,7 @@ BatchLoader& Loader() {
   static const std::unique_ptr<BatchLoader> loader = [] {
     absl::StatusOr<std::unique_ptr<BatchLoader>> opened = BatchLoader::Open(Config());
     CHECK(opened.ok()) << opened.status().ToString();
-    for (int step = 0; step < 9; ++step) CHECK((*opened)->Next(3).ok());
+    for (int step = 0; step < 9; ++step) CHECK((*opened)->Next().ok());
     return *std::move(opened);
   }();
   return *loader;
@@ -48,7 +48,7 @@ void Run(std::string_view text) {
   const std::string saved = Loader().SaveState();
   CHECK(Loader().RestoreState(saved).ok()) << saved;
   CHECK(Loader().SaveState() == saved) << saved;
-  for (int step = 0; step < 4; ++step) CHECK(Loader().Next(3).ok()) << saved;
+  for (int step = 0; step < 4; ++step) CHECK(Loader().Next().ok()) << saved;
 }
 
 }  // namespace

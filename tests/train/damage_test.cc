@@ -1,12 +1,15 @@
 // A run whose checkpoints were damaged: it falls back, or ends, but never starts again in silence.
+// One whose data is damaged ends.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 
 #include "base/strings.h"
 #include "checkpoint/names.h"
+#include "data/shard/corpus_index.h"
 #include "tests/train/run_fixture.h"
 
 namespace choir::train_test {
@@ -85,6 +88,34 @@ TEST(DamageTest, VerifyNamesTheFileAndGenerateRefuses) {
   const ProcessResult generate = Choir({"generate", run, "--prompt", "a"});
   EXPECT_EQ(generate.exit, 3);
   EXPECT_NE(generate.err.find("shard-00000.h5"), std::string::npos) << generate.err;
+}
+
+// A flipped bit in the tokens: training ends with the file, dataset and place, before a step is
+// trained on it; `choir data verify` finds it too.
+TEST(DamageTest, DamagedTokensAreNeverTrainedOn) {
+  const std::string data = FreshPath("damaged-data");
+  std::filesystem::copy(TinyData(), data, std::filesystem::copy_options::recursive);
+  const ProcessResult sound = Choir({"data", "verify", data});
+  EXPECT_EQ(sound.exit, 0) << sound.err;
+  const CorpusIndex index = ReadCorpusIndex(data).value();
+  const auto shard = std::ranges::find(index.shards, Split::kTrain, &ShardInfo::split);
+  ASSERT_NE(shard, index.shards.end());
+  const std::string path = data + "/" + shard->file;
+  std::string bytes = Read(path);
+  const int64_t at = shard->addresses.arrays[0] + shard->token_bytes * (shard->tokens / 2);
+  bytes[static_cast<size_t>(at)] = static_cast<char>(bytes[static_cast<size_t>(at)] ^ 4);
+  Write(path, bytes);
+
+  const ProcessResult verify = Choir({"data", "verify", data, "--threads", "2"});
+  EXPECT_EQ(verify.exit, 3);
+  EXPECT_NE(verify.out.find(path + ": damaged: dataset 'tokens', chunk "), std::string::npos)
+      << verify.out;
+  const std::string run = FreshPath("damaged-run");
+  const ProcessResult train =
+      Choir({"train", ConfigPath("tiny"), "--run.dir=" + run, "--data.path=" + data});
+  EXPECT_EQ(train.exit, 3) << train.err;
+  EXPECT_NE(train.err.find(path + ": damaged: dataset 'tokens', chunk "), std::string::npos)
+      << train.err;
 }
 
 }  // namespace

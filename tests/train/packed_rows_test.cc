@@ -23,13 +23,13 @@ using testing_model::ToDoubles;
 constexpr int64_t kLength = 512;
 constexpr int64_t kRows = 3;
 
-struct Corpus {
+struct PackedCorpus {
   Batch batch;  // rows of real documents, several in each
   int64_t vocab_size = 0;
 };
 
-const Corpus& PackedBatch() {
-  static const Corpus corpus = [] {
+const PackedCorpus& PackedBatch() {
+  static const PackedCorpus corpus = [] {
     DataConfig config;
     config.path = TinyData();
     config.sequence_length = kLength;
@@ -38,7 +38,7 @@ const Corpus& PackedBatch() {
     config.prefetch_rows = 0;
     config.packing.look_ahead = 32;
     auto loader = BatchLoader::Open(config).value();
-    return Corpus{loader->Next().value(), loader->vocab_size()};
+    return PackedCorpus{loader->Next().value(), loader->vocab_size()};
   }();
   return corpus;
 }
@@ -60,6 +60,7 @@ Tensor Slice(const Tensor& whole, int64_t begin, int64_t length) {
 ModelInput Alone(const Batch& batch, const BatchSegment& segment) {
   Batch one;
   one.rows = 1;
+  one.stored = {0};
   one.length = segment.length;
   const int64_t begin = segment.row * batch.length + segment.begin;
   one.tokens = Slice(batch.tokens, begin, segment.length);
@@ -116,7 +117,7 @@ struct Step {
 };
 
 // One step in which only segment `watched` has labels, and segment `changed` other tokens, if >= 0.
-Step StepOf(const Corpus& corpus, Transformer& model, size_t watched, int changed) {
+Step StepOf(const PackedCorpus& corpus, Transformer& model, size_t watched, int changed) {
   const Batch& from = corpus.batch;
   Batch batch = from;
   batch.tokens = from.tokens.Clone();
@@ -137,14 +138,15 @@ Step StepOf(const Corpus& corpus, Transformer& model, size_t watched, int change
   Tape tape;
   Step step;
   const double scale = 1 / static_cast<double>(from.segments[watched].length);
-  step.loss = ScalarValue(
-      RunStep(model, tape, MicrobatchInput(batch, 0, kRows), {scale, nullptr}).total.tensor());
+  ModelInput input = MicrobatchInput(batch, 0, kRows);
+  input.block.valid = MicrobatchInput(from, 0, kRows).block.valid;  // no padding all the same
+  step.loss = ScalarValue(RunStep(model, tape, input, {scale, nullptr}).total.tensor());
   step.gradients = Gradients(model);
   return step;
 }
 
 TEST_P(PackedRowsTest, ANeighbourChangesNoBit) {
-  const Corpus& corpus = PackedBatch();
+  const PackedCorpus& corpus = PackedBatch();
   const std::vector<BatchSegment>& segments = corpus.batch.segments;
   Transformer model(Config(GetParam()), corpus.vocab_size, {});
   model.Initialize(12);

@@ -114,8 +114,7 @@ TEST(TextCorpus, AnyRanksConsumeTheSameBatches) {
         ASSERT_EQ(part.digest, want.digest);
         for (size_t i = 0; i < part.stored.size(); ++i) {
           std::copy_n(part.tokens.data<int32_t>() + static_cast<int64_t>(i) * part.length,
-                      part.length,
-                      tokens.begin() + part.stored[i] * part.length);
+                      part.length, tokens.begin() + part.stored[i] * part.length);
         }
       }
       const auto wanted = want.tokens.span<const int32_t>();
