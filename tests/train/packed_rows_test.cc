@@ -122,7 +122,9 @@ Step StepOf(const Corpus& corpus, Transformer& model, size_t watched, int change
   batch.tokens = from.tokens.Clone();
   batch.labels = from.labels.Clone();
   std::fill_n(batch.labels.data<int32_t>(), kRows * kLength, kNoLabel);
-  const auto place = [&](size_t s) { return from.segments[s].row * kLength + from.segments[s].begin; };
+  const auto place = [&](size_t s) {
+    return from.segments[s].row * kLength + from.segments[s].begin;
+  };
   std::copy_n(from.labels.data<int32_t>() + place(watched), from.segments[watched].length,
               batch.labels.data<int32_t>() + place(watched));
   if (changed >= 0) {

@@ -27,9 +27,7 @@ std::vector<int32_t> Row(const Tensor& tensor, size_t slot, int64_t length) {
 
 // Rank `rank` of `ranks` trains on every ranks-th row.
 StepRowsOf EveryRow(int64_t rows, int64_t rank, int64_t ranks) {
-  return [=](int64_t) {
-    return StepRows{rows, [=](int64_t row) { return row % ranks == rank; }};
-  };
+  return [=](int64_t) { return StepRows{rows, [=](int64_t row) { return row % ranks == rank; }}; };
 }
 
 void ExpectRowsOf(const Batch& part, const Batch& whole) {
@@ -39,8 +37,8 @@ void ExpectRowsOf(const Batch& part, const Batch& whole) {
   ASSERT_EQ(part.num_labels, whole.num_labels);
   for (size_t i = 0; i < part.stored.size(); ++i) {
     const auto row = static_cast<size_t>(part.stored[i]);
-    for (const auto tensor : {&Batch::tokens, &Batch::labels, &Batch::positions,
-                              &Batch::language}) {
+    for (const auto tensor :
+         {&Batch::tokens, &Batch::labels, &Batch::positions, &Batch::language}) {
       ASSERT_EQ(Row(part.*tensor, i, part.length), Row(whole.*tensor, row, whole.length));
     }
   }
@@ -143,8 +141,8 @@ TEST(Ledger, SharesMoveToTheNewOnes) {
     for (size_t l = 0; l < tokens.size(); ++l) tokens[l] += batch.language_tokens[l];
   }
   for (size_t l = 0; l < tokens.size(); ++l) {
-    EXPECT_NEAR(static_cast<double>(tokens[l]) / static_cast<double>(labels),
-                after->shares()[l], 0.03)
+    EXPECT_NEAR(static_cast<double>(tokens[l]) / static_cast<double>(labels), after->shares()[l],
+                0.03)
         << after->languages()[l];
   }
 }

@@ -188,7 +188,9 @@ TEST(Loader, RowsDoNotDependOnTheBatchSize) {
   const auto ones = OpenLoader(config), mixed = OpenLoader(config);
   std::vector<int32_t> one_by_one, ramped;
   ones->SetRows([](int64_t) { return StepRows{1, nullptr}; });
-  mixed->SetRows([](int64_t step) { return StepRows{step == 0 ? 2 : step == 1 ? 5 : 11, nullptr}; });
+  mixed->SetRows([](int64_t step) {
+    return StepRows{step == 0 ? 2 : step == 1 ? 5 : 11, nullptr};
+  });
   for (int row = 0; row < 2 + 5 + 11; ++row) {
     const std::vector<int32_t> tokens = Values(ones->Next().value().tokens);
     one_by_one.insert(one_by_one.end(), tokens.begin(), tokens.end());

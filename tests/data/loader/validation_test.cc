@@ -24,7 +24,8 @@ TEST(Validation, BatchesAreTheHeldOutDocumentsOfEachLanguage) {
     std::map<uint64_t, int64_t> left;  // positions by document
     int64_t bytes = 0;
     for (int64_t d = 0; d < corpus->NumDocuments(Split::kHeldout, entry.language); ++d) {
-      const TokenDocument document = corpus->GetDocument(Split::kHeldout, entry.language, d).value();
+      const TokenDocument document =
+          corpus->GetDocument(Split::kHeldout, entry.language, d).value();
       left[document.id] = document.length - 1;
       bytes += document.bytes;
     }

@@ -54,9 +54,8 @@ TEST(DataPlan, DamageIsFound) {
        {nlohmann::json::array(), nlohmann::json("x"), with("/0/step", 1), with("/0/step", "0"),
         with("/0/mixture/0/from_tokens", 3), with("/0/mixture/1/from_tokens", 0),
         with("/0/mixture/0/weights/fr", 1), with("/0/mixture/0/weights/de", -1),
-        with("/0/mixture/1/weights", nlohmann::json::object()),
-        with("/0/skip_batches/0/0", 9), with("/0/skip_documents/0", 99),
-        with("/0/most_documents/en", "many")}) {
+        with("/0/mixture/1/weights", nlohmann::json::object()), with("/0/skip_batches/0/0", 9),
+        with("/0/skip_documents/0", 99), with("/0/most_documents/en", "many")}) {
     EXPECT_TRUE(absl::IsInvalidArgument(LedgerFromJson(damaged, kStreams).status())) << damaged;
   }
 }

@@ -111,8 +111,9 @@ TEST(Lane, SharesStayWithinOneDocument) {
   for (int step = 0; step < 5000; ++step) {
     tokens += static_cast<double>(lane.Draw()->length);
     for (size_t l = 0; l < weights.size(); ++l) {
-      const double target = tokens * static_cast<double>(weights[l]) /
-                            static_cast<double>(std::accumulate(weights.begin(), weights.end(), int64_t{0}));
+      const double target =
+          tokens * static_cast<double>(weights[l]) /
+          static_cast<double>(std::accumulate(weights.begin(), weights.end(), int64_t{0}));
       ASSERT_LE(std::abs(static_cast<double>(lane.state().drawn[l] - phase[l]) - target), longest);
     }
   }

@@ -24,13 +24,16 @@ std::vector<DocumentStream> ByLanguage() {
 }
 
 std::vector<DocumentStream> BySource() {
-  return {{0, 0, "de/books", 1, 100},  {0, 1, "de/web", 2, 200}, {1, 1, "en/web", 10, 1000},
-          {2, 0, "th/books", 4, 40},   {3, 0, "xh/books", 0, 0}};
+  return {{0, 0, "de/books", 1, 100},
+          {0, 1, "de/web", 2, 200},
+          {1, 1, "en/web", 10, 1000},
+          {2, 0, "th/books", 4, 40},
+          {3, 0, "xh/books", 0, 0}};
 }
 
 std::vector<double> SharesOf(const MixturePhase& phase) {
-  const auto total = static_cast<double>(
-      std::accumulate(phase.weights.begin(), phase.weights.end(), int64_t{0}));
+  const auto total =
+      static_cast<double>(std::accumulate(phase.weights.begin(), phase.weights.end(), int64_t{0}));
   std::vector<double> shares;
   for (const int64_t weight : phase.weights) shares.push_back(static_cast<double>(weight) / total);
   return shares;

@@ -76,8 +76,8 @@ TEST(Mixture, LeadKeepsThePromiseAcrossAChange) {
       drawn[s] += next[s];
       given[s] += static_cast<double>(next[s]);
       for (size_t i = 0; i < 4; ++i) {
-        due[i] += static_cast<double>(next[s] * weights[i]) /
-                  static_cast<double>(mixture.total_weight());
+        due[i] +=
+            static_cast<double>(next[s] * weights[i]) / static_cast<double>(mixture.total_weight());
         // What was due of a stream that is left out from here on is given up.
         if (weights[i] > 0) {
           ASSERT_LE(std::abs(given[i] - due[i]), 2 * kLongest);

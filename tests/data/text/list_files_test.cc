@@ -49,6 +49,8 @@ TEST(ListFiles, PatternsListsAndFormats) {
   text.inputs[0].language = "de";
   EXPECT_EQ(ListTextFiles(text).value().at(0).format, TextFormat::kText);
   EXPECT_THAT(ErrorOf(Inputs({f + "/odd"})), HasSubstr("set corpus.inputs[0].format"));
+  WriteText(f + "/p.parquet", "PAR1");
+  EXPECT_THAT(ErrorOf(Inputs({f + "/p.parquet"})), HasSubstr("write its texts as JSON lines"));
   EXPECT_THAT(ErrorOf(Inputs({f + "/none*"})), HasSubstr("none*: no such file"));
   EXPECT_THAT(ErrorOf(Inputs({f})), HasSubstr("is a folder"));
   EXPECT_THAT(ErrorOf(Inputs({f + "/b.jsonl", f + "/./b.jsonl"})), HasSubstr("named twice"));
