@@ -34,9 +34,8 @@ absl::Status ParseSteps(const std::string& text, ReplayOptions& options) {
     return result.ec == std::errc() && result.ptr == digits.data() + digits.size() && out > 0;
   };
   const bool sound = number(text.substr(0, dash), options.first_step) &&
-                     (dash == text.size()
-                          ? number(text, options.last_step)
-                          : number(text.substr(dash + 1), options.last_step));
+                     (dash == text.size() ? number(text, options.last_step)
+                                          : number(text.substr(dash + 1), options.last_step));
   if (sound) return absl::OkStatus();
   return absl::InvalidArgumentError(
       StrCat("--steps '", text, "': want a step, 100, or the first and the last, 100-200"));
@@ -51,13 +50,13 @@ void AddVerify(CLI::App& data, Program& program) {
   };
   auto args = std::make_shared<Arguments>();
   CLI::App* verify = data.add_subcommand(
-      "verify", "Compare every byte of shards with its checksum, or what a run has read with its "
-                "config, corpus and ledger");
+      "verify",
+      "Compare every byte of shards with its checksum, or what a run has read with its "
+      "config, corpus and ledger");
   CLI::Option* path = verify->add_option("path", args->path, "folder of token shards");
   verify->add_option("--threads", args->threads, "threads; 0: one per processor")
       ->check(CLI::Range(0, 1024));
-  verify->add_option("--run", args->run, "folder of a run: make its batches again")
-      ->excludes(path);
+  verify->add_option("--run", args->run, "folder of a run: make its batches again")->excludes(path);
   verify->add_option("--steps", args->steps, "with --run: 100-200; none: all");
   verify->add_option("--ranks", args->options.ranks, "with --run: as so many ranks")
       ->check(CLI::Range(1, 1024));

@@ -9,8 +9,8 @@
 
 namespace choir {
 
-// The rows of `rows` with `length` tokens, all of them labels; `bounds` as Batch::cu_seqlens, empty:
-// every row is one document.
+// The rows of `rows` with `length` tokens, all of them labels; `bounds` as Batch::cu_seqlens,
+// empty: every row is one document.
 Batch MetaBatch(const StepRows& rows, int64_t length, std::vector<int32_t> bounds);
 
 // One sequence of `length` tokens, which are one document.

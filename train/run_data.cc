@@ -11,10 +11,10 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/strings.h"
-#include "data/text_table.h"
 #include "checkpoint/checkpoint_list.h"
 #include "checkpoint/load.h"
 #include "data/loader/loader.h"
+#include "data/text_table.h"
 #include "train/config.h"
 
 namespace choir {
@@ -172,8 +172,7 @@ absl::Status CheckStep(const std::vector<Batch>& batches, const std::string& wan
 absl::Status VerifyRunData(const std::string& run, const ReplayOptions& options,
                            std::ostream& out) {
   ASSIGN_OR_RETURN(const auto digests, ReadDigests(run));
-  const int64_t last =
-      options.last_step < 0 ? digests.rbegin()->first : options.last_step;
+  const int64_t last = options.last_step < 0 ? digests.rbegin()->first : options.last_step;
   if (options.first_step < 1 || last < options.first_step || last > digests.rbegin()->first) {
     return absl::InvalidArgumentError(StrCat(run, " has steps 1 to ", digests.rbegin()->first,
                                              ", not ", options.first_step, " to ", last));

@@ -440,8 +440,7 @@ StepReport Trainer::Report(const Batch& batch, const StepSums& sums) const {
   for (const ExactSum& sum : sums.language_nll) nll.Merge(sum);
   report.loss = nll.Value() / static_cast<double>(batch.num_labels);
   report.balance_loss = sums.balance_loss.Value();
-  report.flops = flops_.Training(static_cast<double>(batch.num_labels),
-                                 VisiblePairs(batch));
+  report.flops = flops_.Training(static_cast<double>(batch.num_labels), VisiblePairs(batch));
   report.padding =
       1 - static_cast<double>(batch.num_labels) / static_cast<double>(batch.rows * batch.length);
   report.language_tokens = batch.language_tokens;

@@ -69,8 +69,8 @@ absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(
   if (given.has_value()) {
     plan = *given;
   } else {
-    ASSIGN_OR_RETURN(plan.mixture, PlanMixture(config.mixture, streams, corpus->languages(),
-                                               corpus->sources()));
+    ASSIGN_OR_RETURN(plan.mixture,
+                     PlanMixture(config.mixture, streams, corpus->languages(), corpus->sources()));
     PlanSkips(config.skip, plan);
   }
   ASSIGN_OR_RETURN(Augmenter augmenter, MakeAugmenter(config, *corpus));
@@ -101,9 +101,8 @@ void BatchLoader::Impl::MakeSource() {
     return rows_of(step + batch - first - skipped);
   };
   source = std::make_unique<RowSource>(
-      context,
-      RowSource::Start{consumed.lanes, consumed.counters.rows, consumed.counters.batches}, options,
-      of_batch);
+      context, RowSource::Start{consumed.lanes, consumed.counters.rows, consumed.counters.batches},
+      options, of_batch);
 }
 
 absl::StatusOr<std::vector<RowTokens>> BatchLoader::Impl::DrawRows(int64_t count) {
@@ -177,10 +176,9 @@ absl::Status BatchLoader::RestoreState(std::string_view text) {
   const DataPlan before = restored.ledger.back().plan;
   if (before != plan) {
     RETURN_IF_ERROR(CheckSkips(before, plan, restored.counters.batches));
-    const auto old = std::make_shared<const LaneContext>(impl_->context->corpus,
-                                                         impl_->context->config,
-                                                         impl_->context->streams, before,
-                                                         impl_->context->augmenter);
+    const auto old = std::make_shared<const LaneContext>(
+        impl_->context->corpus, impl_->context->config, impl_->context->streams, before,
+        impl_->context->augmenter);
     for (size_t l = 0; l < restored.lanes.size(); ++l) {
       restored.lanes[l] =
           ChangePlan(restored.lanes[l], static_cast<int64_t>(l), old, impl_->context);

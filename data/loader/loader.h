@@ -27,9 +27,9 @@ namespace choir {
 
 // What the loader gave since Open or RestoreState(..) of a state counts on from that state.
 struct LoaderCounters {
-  int64_t steps = 0;    // batches given
-  int64_t batches = 0;  // and those that data.skip.batches leaves out
-  int64_t rows = 0;     // drawn
+  int64_t steps = 0;      // batches given
+  int64_t batches = 0;    // and those that data.skip.batches leaves out
+  int64_t rows = 0;       // drawn
   int64_t positions = 0;  // given: labels + padding
   int64_t labels = 0;
   // Labels by language and source.

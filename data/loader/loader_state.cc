@@ -89,8 +89,8 @@ absl::StatusOr<LoaderState> ParseSound(const Json& json, const LaneContext& cont
     return Damaged("counters");
   }
   ASSIGN_OR_RETURN(state.ledger, LedgerFromJson(json.at("ledger"), context.streams));
-  const LaneContext saved(context.corpus, context.config, context.streams,
-                          state.ledger.back().plan, context.augmenter);
+  const LaneContext saved(context.corpus, context.config, context.streams, state.ledger.back().plan,
+                          context.augmenter);
   if (!ParseHash(json.at("digest"), state.digest)) return Damaged("digest");
   const auto lanes = json.at("lanes").get<std::vector<std::vector<int64_t>>>();
   if (static_cast<int64_t>(lanes.size()) != context.config.lanes) return Damaged("lanes");

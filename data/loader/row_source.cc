@@ -42,7 +42,8 @@ absl::StatusOr<MadeRow> RowSource::Make(int64_t n, bool wanted) {
   for (const Piece& piece : row.pieces) {
     const DocumentStream& stream = context_->streams[piece.stream];
     if (wanted) {
-      ASSIGN_OR_RETURN(documents.emplace_back(), corpus.Read(Split::kTrain, stream, piece.document));
+      ASSIGN_OR_RETURN(documents.emplace_back(),
+                       corpus.Read(Split::kTrain, stream, piece.document));
     } else {
       ASSIGN_OR_RETURN(heads.emplace_back(), corpus.Head(Split::kTrain, stream, piece.document));
     }
@@ -60,8 +61,8 @@ RowSource::Slot RowSource::Begin() {
     batch_row_ = 0;
   }
   Slot slot;
-  slot.wanted = !context_->plan.SkipsBatch(batch_) &&
-                (!batch_rows_.mine || batch_rows_.mine(batch_row_));
+  slot.wanted =
+      !context_->plan.SkipsBatch(batch_) && (!batch_rows_.mine || batch_rows_.mine(batch_row_));
   ++batch_row_;
   ++next_;
   return slot;
@@ -105,7 +106,8 @@ absl::StatusOr<MadeRow> RowSource::Next() {
   } else {
     changed_.wait(lock, [&] { return !slots_.empty() && slots_.front().done; });
   }
-  seconds_waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  seconds_waited_ +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!slots_.front().row.ok()) return slots_.front().row.status();  // stays the first
   absl::StatusOr<MadeRow> row = std::move(slots_.front().row);
   slots_.pop_front();

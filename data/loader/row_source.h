@@ -66,12 +66,12 @@ class RowSource {
 
   std::mutex mutex_;  // guards the rest
   std::condition_variable changed_;
-  int64_t batch_;             // that row next_ belongs to
-  StepRows batch_rows_;      // of it
-  int64_t batch_row_ = 0;     // of row next_ in it
-  int64_t next_;              // row to be begun
-  std::deque<Slot> slots_;    // rows begun and not yet taken; the first is the next to be given
-  std::vector<bool> busy_;    // lanes with a thread
+  int64_t batch_;           // that row next_ belongs to
+  StepRows batch_rows_;     // of it
+  int64_t batch_row_ = 0;   // of row next_ in it
+  int64_t next_;            // row to be begun
+  std::deque<Slot> slots_;  // rows begun and not yet taken; the first is the next to be given
+  std::vector<bool> busy_;  // lanes with a thread
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

@@ -13,15 +13,15 @@
 namespace choir {
 namespace {
 
-constexpr int kTextFormat = 1;          // changes with what is done to documents
-constexpr int64_t kEstimateFrom = 16;   // documents of each language
-constexpr int64_t kBytesPerLabel = 4;   // where all of those are left out
+constexpr int kTextFormat = 1;         // changes with what is done to documents
+constexpr int64_t kEstimateFrom = 16;  // documents of each language
+constexpr int64_t kBytesPerLabel = 4;  // where all of those are left out
 
 absl::Status CheckSettings(const DataBuildConfig& build, const std::string& name) {
   if (build.clean.dedup.mode != DedupMode::kOff) {
-    return absl::InvalidArgumentError(
-        StrCat(name, ": clean.dedup needs the whole corpus before its first document; turn it off, ",
-               "or make shards with `choir data build` and name them in data.path"));
+    return absl::InvalidArgumentError(StrCat(
+        name, ": clean.dedup needs the whole corpus before its first document; turn it off, ",
+        "or make shards with `choir data build` and name them in data.path"));
   }
   if (build.shards.max_bytes_per_language > 0) {
     return absl::InvalidArgumentError(
@@ -92,8 +92,7 @@ absl::Status TextCorpus::EstimateLabels() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<DocumentStream>> TextCorpus::Streams(Split split,
-                                                                bool by_source) const {
+absl::StatusOr<std::vector<DocumentStream>> TextCorpus::Streams(Split split, bool by_source) const {
   if (by_source) {
     return absl::InvalidArgumentError(
         "data.mixture.by_source needs shards (data.path), where documents are in the order of "

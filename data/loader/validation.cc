@@ -39,8 +39,8 @@ struct Unigram {
   }
 };
 
-// Of documents in the order of a permutation, until there are kUnigramLabels: start-up must not grow
-// with the corpus.
+// Of documents in the order of a permutation, until there are kUnigramLabels: start-up must not
+// grow with the corpus.
 constexpr int64_t kUnigramLabels = 4'000'000;
 
 absl::StatusOr<Unigram> CountUnigram(const Corpus& corpus, const DocumentStream& stream) {
@@ -78,8 +78,7 @@ absl::StatusOr<std::unique_ptr<ValidationSet>> ValidationSet::Make(
     RETURN_IF_ERROR(set->AddLanguage(stream));
   }
   if (set->languages_.empty()) {
-    return absl::InvalidArgumentError(
-        StrCat(set->corpus_->directory(), ": no held-out documents"));
+    return absl::InvalidArgumentError(StrCat(set->corpus_->directory(), ": no held-out documents"));
   }
   return set;
 }
@@ -99,14 +98,14 @@ absl::Status ValidationSet::AddLanguage(const DocumentStream& train) {
                           StrCat("validation/", entry.name), 0);
   const Packer packer(config_.sequence_length, config_.packing.look_ahead);
   PackerState packed;
-  for (int64_t k = 0;
-       k < stream.documents && entry.labels < config_.validation.tokens_per_language; ++k) {
+  for (int64_t k = 0; k < stream.documents && entry.labels < config_.validation.tokens_per_language;
+       ++k) {
     const auto d = static_cast<int64_t>(order(static_cast<uint64_t>(k)));
     ASSIGN_OR_RETURN(const TokenDocument document, corpus_->Read(Split::kHeldout, stream, d));
     if (document.length == 0) continue;
-    packer.Add({stream.language, static_cast<int64_t>(documents_.size()), 0, 0,
-                document.length - 1},
-               packed);
+    packer.Add(
+        {stream.language, static_cast<int64_t>(documents_.size()), 0, 0, document.length - 1},
+        packed);
     documents_.push_back(document);
     entry.documents += 1;
     entry.labels += document.length - 1;

@@ -39,8 +39,8 @@ class ValidationSet {
   // config.validation. A language without held-out documents has no entry.
   static absl::StatusOr<std::unique_ptr<ValidationSet>> Open(const DataConfig& config);
   // The same, on a corpus that is open.
-  static absl::StatusOr<std::unique_ptr<ValidationSet>> Make(
-      std::shared_ptr<const Corpus> corpus, const DataConfig& config);
+  static absl::StatusOr<std::unique_ptr<ValidationSet>> Make(std::shared_ptr<const Corpus> corpus,
+                                                             const DataConfig& config);
 
   const std::vector<ValidationLanguage>& languages() const { return languages_; }
   // Batches of languages()[i], of config.batch_sequences rows; the last may have fewer.

@@ -136,8 +136,8 @@ std::vector<std::string> DescribeChange(const DataPlan& before, const DataPlan& 
     DescribeShares(old_phases[std::min(p, old_phases.size() - 1)], new_phases[p], streams, lines);
   }
   if (old_phases.size() != new_phases.size()) {
-    lines.push_back(StrCat("phases of the mixture: ", old_phases.size(), " -> ",
-                           new_phases.size()));
+    lines.push_back(
+        StrCat("phases of the mixture: ", old_phases.size(), " -> ", new_phases.size()));
   }
   if (before.mixture.most_documents != after.mixture.most_documents) {
     lines.push_back("max_epochs changes");

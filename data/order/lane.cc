@@ -92,8 +92,9 @@ absl::StatusOr<const Lane::Upcoming*> Lane::Peek(int32_t stream) {
   for (int64_t next = state_.next[stream]; !upcoming.has_value(); ++next) {
     if (UsedUp(stream, next)) return nullptr;
     if (next - state_.next[stream] > from.documents) {
-      return absl::InvalidArgumentError(StrCat("data.skip.documents or the cleaning leaves nothing of ", from.name,
-                                               "; leave it out of data.mixture.weights"));
+      return absl::InvalidArgumentError(
+          StrCat("data.skip.documents or the cleaning leaves nothing of ", from.name,
+                 "; leave it out of data.mixture.weights"));
     }
     const int64_t k = next * context_->config.lanes + index_;
     const Permutation order(static_cast<uint64_t>(from.documents),
@@ -143,9 +144,8 @@ absl::StatusOr<Piece> Lane::Draw() {
   }
   return absl::OutOfRangeError(
       StrCat("the data is used up: lane ", index_, " has read every document ",
-             ScalarText(context_->config.mixture.max_epochs.value_or(0)),
-             " times after ", state_.positions,
-             " labels; raise data.mixture.max_epochs, or train fewer steps"));
+             ScalarText(context_->config.mixture.max_epochs.value_or(0)), " times after ",
+             state_.positions, " labels; raise data.mixture.max_epochs, or train fewer steps"));
 }
 
 absl::StatusOr<PackedRow> Lane::NextRow() {

@@ -97,9 +97,8 @@ absl::StatusOr<std::vector<double>> LanguageShares(const MixtureShares& config,
     }
     return UniMaxShares(static_cast<double>(*config.unimax_tokens), *whole.max_epochs, labels);
   }
-  const double alpha = config.temperature.has_value()
-                           ? 1 / *config.temperature
-                           : config.alpha.value_or(kDefaultMixtureAlpha);
+  const double alpha = config.temperature.has_value() ? 1 / *config.temperature
+                                                      : config.alpha.value_or(kDefaultMixtureAlpha);
   for (double& n : labels) n = n > 0 ? std::pow(n, alpha) : 0;
   return labels;
 }
@@ -140,8 +139,7 @@ absl::StatusOr<std::vector<int64_t>> WeightsOf(const MixtureShares& config,
                    LanguageShares(config, whole, key, streams));
   ASSIGN_OR_RETURN(std::vector<double> shares, SharesInside(config, key, streams));
   for (size_t s = 0; s < shares.size(); ++s) shares[s] *= of_language[streams.all[s].language];
-  const double largest =
-      shares.empty() ? 0 : *std::max_element(shares.begin(), shares.end());
+  const double largest = shares.empty() ? 0 : *std::max_element(shares.begin(), shares.end());
   if (largest <= 0) {
     return absl::InvalidArgumentError(StrCat(key, ": no training documents to read"));
   }
@@ -162,9 +160,9 @@ void MixtureConfig::Check(ConfigErrors& errors) const {
   CheckShares(shares(), errors);
   for (size_t i = 1; i < schedule.size(); ++i) {
     if (schedule[i].from_tokens <= schedule[i - 1].from_tokens) {
-      errors.Conflict({StrCat("schedule[", i, "].from_tokens")},
-                      StrCat("must be above that of the phase before, ",
-                             schedule[i - 1].from_tokens));
+      errors.Conflict(
+          {StrCat("schedule[", i, "].from_tokens")},
+          StrCat("must be above that of the phase before, ", schedule[i - 1].from_tokens));
     }
   }
 }
@@ -180,8 +178,8 @@ absl::StatusOr<MixturePlan> PlanMixture(const MixtureConfig& config,
   plan.phases.push_back({0, std::move(weights)});
   for (size_t i = 0; i < config.schedule.size(); ++i) {
     const MixturePhaseConfig& phase = config.schedule[i];
-    ASSIGN_OR_RETURN(weights, WeightsOf(phase.shares(), config,
-                                        StrCat("data.mixture.schedule[", i, "]"), all));
+    ASSIGN_OR_RETURN(
+        weights, WeightsOf(phase.shares(), config, StrCat("data.mixture.schedule[", i, "]"), all));
     plan.phases.push_back({phase.from_tokens, std::move(weights)});
   }
   for (const DocumentStream& s : streams) {

@@ -56,7 +56,8 @@ class Corpus {
 
   // The documents of a split as streams, ordered by language: one for each language, or one for
   // each source of each.
-  virtual absl::StatusOr<std::vector<DocumentStream>> Streams(Split split, bool by_source) const = 0;
+  virtual absl::StatusOr<std::vector<DocumentStream>> Streams(Split split,
+                                                              bool by_source) const = 0;
   // Document i of one of Streams(split, ..), 0 <= i < documents. From any thread. DataLoss names
   // what is damaged.
   virtual absl::StatusOr<DocumentHead> Head(Split split, const DocumentStream& stream,

@@ -111,8 +111,7 @@ absl::StatusOr<TokenDocument> TokenCorpus::GetDocument(Split split, int32_t lang
   return document;
 }
 
-absl::StatusOr<DocumentHead> TokenCorpus::GetHead(Split split, int32_t language,
-                                                  int64_t i) const {
+absl::StatusOr<DocumentHead> TokenCorpus::GetHead(Split split, int32_t language, int64_t i) const {
   const auto [shard, d] = Find(split, language, i);
   ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(*shard, d));
   RETURN_IF_ERROR(shard->Check(ShardArray::kId, d, 1));
@@ -152,8 +151,8 @@ absl::StatusOr<std::vector<DocumentStream>> TokenCorpus::Streams(Split split,
   std::vector<DocumentStream> streams;
   for (int32_t l = 0; l < static_cast<int32_t>(languages().size()); ++l) {
     if (!by_source) {
-      streams.push_back({l, kAllSources, languages()[l], NumDocuments(split, l),
-                         NumLabels(split, l)});
+      streams.push_back(
+          {l, kAllSources, languages()[l], NumDocuments(split, l), NumLabels(split, l)});
       continue;
     }
     std::call_once(sources_found_, [this] { sources_status_ = FindSources(); });

@@ -123,9 +123,9 @@ absl::StatusOr<TextFormat> FormatOf(const std::string& key, const std::string& p
   }
   if (extension == ".txt" || extension == ".text" || extension == ".md") return TextFormat::kText;
   if (extension == ".parquet" || extension == ".h5") {
-    return absl::InvalidArgumentError(
-        StrCat(path, ": ", extension == ".h5" ? "HDF5" : "Parquet",
-               " is not read; write its texts as JSON lines (", key, ".paths)"));
+    return absl::InvalidArgumentError(StrCat(path, ": ", extension == ".h5" ? "HDF5" : "Parquet",
+                                             " is not read; write its texts as JSON lines (", key,
+                                             ".paths)"));
   }
   return absl::InvalidArgumentError(StrCat(path, ": its name does not tell its format; set ", key,
                                            ".format (", ConfigTypeName<TextFormat>(), ")"));

@@ -1,5 +1,5 @@
-"""`choir data build` that is killed, or whose disk is full: nothing half published, and the next one
-goes on to the same bits. Run as: build_faults_test.py CHOIR"""
+"""`choir data build` that is killed, or whose disk is full: nothing is published by halves, and the
+next one goes on to the same bits. Run as: build_faults_test.py CHOIR"""
 
 import json
 import os
@@ -53,7 +53,8 @@ shards: {{path: {cls.folder}/shards, max_tokens_per_shard: 100000, threads: 2}}
     @staticmethod
     def shards(path):
         index = json.loads((path / "corpus.json").read_text())
-        report = json.loads((path / index["tokenizer"]["file"]).with_name("report.json").read_text())
+        model = path / index["tokenizer"]["file"]
+        report = json.loads(model.with_name("report.json").read_text())
         files = {os.path.basename(shard["file"]): (path / shard["file"]).read_bytes()
                  for shard in index["shards"]}
         return files, report["sources"]
