@@ -15,10 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool IsUnfinished(const std::string& path) {
-  return path.ends_with(".tmp") || path.ends_with(".part");
-}
-
 // All that must stay as it is: the files with their stamps, and unfinished ones in their folders.
 std::set<std::string> StateOf(const std::vector<TextFile>& files) {
   std::set<std::string> state, folders;
@@ -43,6 +39,10 @@ bool HasUnfinished(const std::set<std::string>& state) {
 
 }  // namespace
 
+bool IsUnfinished(const std::string& path) {
+  return path.ends_with(".tmp") || path.ends_with(".part");
+}
+
 absl::StatusOr<std::vector<TextFile>> FollowTextFiles(const CorpusConfig& config,
                                                       bool needs_language) {
   using Clock = std::chrono::steady_clock;
@@ -54,10 +54,7 @@ absl::StatusOr<std::vector<TextFile>> FollowTextFiles(const CorpusConfig& config
     absl::StatusOr<std::vector<TextFile>> files = ListTextFiles(config, needs_language);
     if (!files.ok() && !absl::IsNotFound(files.status())) return files;
     std::set<std::string> state;
-    if (files.ok()) {
-      std::erase_if(*files, [](const TextFile& file) { return IsUnfinished(file.path); });
-      state = StateOf(*files);
-    }
+    if (files.ok()) state = StateOf(*files);
     if (state != before || HasUnfinished(state)) since = Clock::now();
     before = std::move(state);
     if (Clock::now() - since >= still) return files;

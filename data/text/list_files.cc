@@ -87,12 +87,17 @@ absl::Status ExpandPattern(const std::string& key, const std::string& pattern,
                            std::vector<std::string>& paths) {
   glob_t found{};
   const int result = glob(pattern.c_str(), GLOB_BRACE | GLOB_ERR, nullptr, &found);
-  for (size_t i = 0; i < found.gl_pathc; ++i) paths.emplace_back(found.gl_pathv[i]);
+  const size_t before = paths.size();
+  for (size_t i = 0; i < found.gl_pathc; ++i) {
+    if (!IsUnfinished(found.gl_pathv[i])) paths.emplace_back(found.gl_pathv[i]);
+  }
   globfree(&found);
-  if (result == 0) return absl::OkStatus();
-  return absl::NotFoundError(
-      StrCat(pattern, ": ", result == GLOB_NOMATCH ? "no such file" : "cannot list its folder",
-             " (", key, ")"));
+  if (paths.size() > before) return absl::OkStatus();
+  return absl::NotFoundError(StrCat(pattern, ": ",
+                                    result == 0              ? "only unfinished files"
+                                    : result == GLOB_NOMATCH ? "no such file"
+                                                             : "cannot list its folder",
+                                    " (", key, ")"));
 }
 
 // Paths, patterns and @lists, in any order.
