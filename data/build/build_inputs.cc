@@ -11,7 +11,10 @@
 namespace choir {
 
 absl::Status HashTextFile(const TextFile& file, Hasher128& hasher) {
-  hasher.Update(StrCat("\n", SplitName(file.split), " ", file.language, " ", file.bytes, "\n"));
+  const FieldNames& f = file.fields;
+  hasher.Update(StrCat("\n", SplitName(file.split), " ", file.language, " ", file.bytes, " ",
+                       EnumToString(file.format), " ", EnumToString(file.unit), " ", f.text, " ",
+                       f.language, " ", f.id, "\n"));
   errno = 0;
   std::ifstream stream(file.path, std::ios::binary);
   if (!stream) return FileError(file.path, "open", errno);

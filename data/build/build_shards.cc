@@ -188,7 +188,7 @@ absl::Status BuildShards(const DataBuildConfig& config, std::ostream& out) {
   const std::string& path = config.shards.path;
   // Documents may say nothing of their language if it is going to be identified.
   const bool identifies = config.clean.language_id.action == LanguageAction::kAssign;
-  ASSIGN_OR_RETURN(std::vector<TextFile> files, ListTextFiles(config.corpus, !identifies));
+  ASSIGN_OR_RETURN(std::vector<TextFile> files, FollowTextFiles(config.corpus, !identifies));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer));
   StageClock clock;
   ASSIGN_OR_RETURN(const std::string settings, SpoolSettings(config));

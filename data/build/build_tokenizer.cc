@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -44,25 +45,32 @@ void AddSentences(std::string_view text, std::vector<std::string>& sentences) {
 
 struct Sample {
   std::vector<std::string> sentences;  // whole documents for bpe, which is trained as it encodes
-  std::vector<std::pair<std::string, int64_t>> bytes;  // by language
+  std::map<std::string, int64_t> bytes;  // by language
 };
 
-// Documents of one language up to the budget. The share by hash is of the file's size, which is
-// JSON; so the cap, not the share, makes the budgets equal, and the share is taken a bit larger.
+// Documents up to the budget of each language; of a file in several languages the first ones. The
+// share by hash is of the file's size, which is JSON; so the cap, not the share, makes the budgets
+// equal, and the share is taken a bit larger.
 absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, Sample& sample,
                         MalformedCounter& malformed) {
   const int64_t budget = config.tokenizer.sample_bytes_per_language;
-  const DocumentSample share(budget + budget / 2, file.bytes, config.tokenizer.seed);
+  const DocumentSample share(budget + budget / 2, file.language.empty() ? 0 : file.bytes,
+                             config.tokenizer.seed);
+  const std::vector<std::string>& wanted = config.corpus.languages;
   ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader, DocumentReader::Open(file));
-  int64_t bytes = 0;
   TextDocument document;
-  while (bytes < budget) {
+  while (file.language.empty() || sample.bytes[file.language] < budget) {
     const absl::StatusOr<bool> more = reader->Next(document);
     if (!more.ok()) {
       RETURN_IF_ERROR(malformed.Add(more.status()));
       continue;
     }
     if (!*more) break;
+    const bool asked_for = wanted.empty() || std::find(wanted.begin(), wanted.end(),
+                                                       document.language) != wanted.end();
+    if (!asked_for) continue;
+    int64_t& bytes = sample.bytes[document.language];
+    if (bytes >= budget) continue;
     if (!share.Contains(document)) continue;
     if (config.tokenizer.kind == TokenizerKind::kBpe) {
       sample.sentences.push_back(document.text);
@@ -71,7 +79,6 @@ absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, Sam
     }
     bytes += static_cast<int64_t>(document.text.size());
   }
-  sample.bytes.emplace_back(file.language, bytes);
   return absl::OkStatus();
 }
 
@@ -125,7 +132,7 @@ bool IsUpToDate(const std::string& path, const std::string& inputs) {
 absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
   const auto start = std::chrono::steady_clock::now();
   const std::string& path = config.tokenizer.model;
-  ASSIGN_OR_RETURN(const std::vector<TextFile> files, ListTextFiles(config.corpus));
+  ASSIGN_OR_RETURN(const std::vector<TextFile> files, FollowTextFiles(config.corpus, true));
   ASSIGN_OR_RETURN(const std::string inputs, InputsOf(config, files));
   if (IsUpToDate(path, inputs)) {
     out << path << " is made from this text and these settings already: nothing to do\n";

@@ -79,6 +79,7 @@ struct CorpusConfig {
   std::vector<CorpusInput> inputs;
   std::vector<std::string> languages;
   std::optional<int64_t> max_malformed;
+  double follow = 0;
 
   void Visit(auto&& v) {
     v("path", path,
@@ -88,6 +89,11 @@ struct CorpusConfig {
     v("languages", languages, "languages to read; none listed: all");
     v("max_malformed", max_malformed,
       "malformed records that are counted and dropped, one more ends the build; auto: any number",
+      AtLeast(0));
+    v("follow", follow,
+      "seconds that the files must stay as they are before a build begins: new ones and those "
+      "still "
+      "written to are waited for; 0: what is there",
       AtLeast(0));
   }
   void Check(ConfigErrors& errors) const;

@@ -87,12 +87,17 @@ absl::Status ExpandPattern(const std::string& key, const std::string& pattern,
                            std::vector<std::string>& paths) {
   glob_t found{};
   const int result = glob(pattern.c_str(), GLOB_BRACE | GLOB_ERR, nullptr, &found);
-  for (size_t i = 0; i < found.gl_pathc; ++i) paths.emplace_back(found.gl_pathv[i]);
+  const size_t before = paths.size();
+  for (size_t i = 0; i < found.gl_pathc; ++i) {
+    if (!IsUnfinished(found.gl_pathv[i])) paths.emplace_back(found.gl_pathv[i]);
+  }
   globfree(&found);
-  if (result == 0) return absl::OkStatus();
-  return absl::NotFoundError(
-      StrCat(pattern, ": ", result == GLOB_NOMATCH ? "no such file" : "cannot list its folder",
-             " (", key, ")"));
+  if (paths.size() > before) return absl::OkStatus();
+  return absl::NotFoundError(StrCat(pattern, ": ",
+                                    result == 0              ? "only unfinished files"
+                                    : result == GLOB_NOMATCH ? "no such file"
+                                                             : "cannot list its folder",
+                                    " (", key, ")"));
 }
 
 // Paths, patterns and @lists, in any order.
@@ -122,6 +127,11 @@ absl::StatusOr<TextFormat> FormatOf(const std::string& key, const std::string& p
     return TextFormat::kJsonl;
   }
   if (extension == ".txt" || extension == ".text" || extension == ".md") return TextFormat::kText;
+  if (extension == ".parquet" || extension == ".h5") {
+    return absl::InvalidArgumentError(StrCat(path, ": ", extension == ".h5" ? "HDF5" : "Parquet",
+                                             " is not read; write its texts as JSON lines (", key,
+                                             ".paths)"));
+  }
   return absl::InvalidArgumentError(StrCat(path, ": its name does not tell its format; set ", key,
                                            ".format (", ConfigTypeName<TextFormat>(), ")"));
 }

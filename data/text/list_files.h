@@ -16,4 +16,13 @@ namespace choir {
 absl::StatusOr<std::vector<TextFile>> ListTextFiles(const CorpusConfig& config,
                                                     bool needs_language = true);
 
+// A name that ends in .tmp or .part: still being written, and never listed.
+bool IsUnfinished(const std::string& path);
+
+// ListTextFiles once nothing about the files has changed for `config.follow` seconds: none
+// appeared, grew, or is still being written under a name that ends in .tmp or .part beside them
+// (those are not listed). A pattern that nothing matches yet is waited for as long.
+absl::StatusOr<std::vector<TextFile>> FollowTextFiles(const CorpusConfig& config,
+                                                      bool needs_language);
+
 }  // namespace choir

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "data/build/build_plan.h"
 #include "data/build/build_report.h"
+#include "data/build/spool_units.h"
 #include "data/shard/token_corpus.h"
 #include "data/text/list_files.h"
 #include "tests/data/test_corpus.h"
@@ -271,6 +272,20 @@ TEST(Build, CleansAndDropsDuplicates) {
   EXPECT_THAT(html, HasSubstr("2 exact duplicate"));
   EXPECT_THAT(html, ::testing::Not(HasSubstr("src=")));
   EXPECT_THAT(html, ::testing::Not(HasSubstr("href=")));
+}
+
+TEST(Build, AFileThatDisappearsIsNamed) {
+  const std::string folder = TempFolder("disappears");
+  WriteCorpus(folder + "/c", 4, 20);
+  const DataBuildConfig config = ConfigOf(folder + "/c", folder);
+  StageClock clock;
+  const auto plan = PlanBuild(ListTextFiles(config.corpus).value(), "", 2, clock);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const std::string gone = folder + "/c/part-2.jsonl.zst";
+  fs::remove(gone);
+  const absl::Status status = SpoolUnits(config, *plan, folder, clock).status();
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(gone));
 }
 
 TEST(Build, NothingLeftIsAnErrorThatSaysWhy) {

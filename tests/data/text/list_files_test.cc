@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
 #include "base/status.h"
 #include "base/strings.h"
 #include "tests/data/test_corpus.h"
@@ -11,6 +16,7 @@
 namespace choir {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing_data::TempFolder;
@@ -49,6 +55,8 @@ TEST(ListFiles, PatternsListsAndFormats) {
   text.inputs[0].language = "de";
   EXPECT_EQ(ListTextFiles(text).value().at(0).format, TextFormat::kText);
   EXPECT_THAT(ErrorOf(Inputs({f + "/odd"})), HasSubstr("set corpus.inputs[0].format"));
+  WriteText(f + "/p.parquet", "PAR1");
+  EXPECT_THAT(ErrorOf(Inputs({f + "/p.parquet"})), HasSubstr("write its texts as JSON lines"));
   EXPECT_THAT(ErrorOf(Inputs({f + "/none*"})), HasSubstr("none*: no such file"));
   EXPECT_THAT(ErrorOf(Inputs({f})), HasSubstr("is a folder"));
   EXPECT_THAT(ErrorOf(Inputs({f + "/b.jsonl", f + "/./b.jsonl"})), HasSubstr("named twice"));
@@ -65,6 +73,36 @@ TEST(ListFiles, FoldersMayBePacked) {
   EXPECT_THAT(PathsOf(config), ElementsAre(f + "/train/aa.jsonl.gz", f + "/heldout/aa.jsonl.zst"));
   WriteText(f + "/train/aa.jsonl", "x");
   EXPECT_THAT(ErrorOf(config), HasSubstr("keep one of them"));
+}
+
+TEST(ListFiles, FollowsUntilNothingChanges) {
+  const std::string f = TempFolder("follow");
+  CorpusConfig config = Inputs({f + "/*.jsonl*"});
+  config.follow = 0.4;
+  // One after another: a file, one that grows, one under a temporary name that becomes final.
+  std::thread writer([&] {
+    const auto pause = [] { std::this_thread::sleep_for(std::chrono::milliseconds(150)); };
+    pause();
+    WriteText(f + "/a.jsonl", "1\n");
+    pause();
+    WriteText(f + "/b.jsonl", "1\n");
+    WriteText(f + "/c.jsonl.part", "1\n");
+    for (int i = 0; i < 5; ++i) {
+      pause();
+      std::ofstream(f + "/b.jsonl", std::ios::app) << "more\n";
+    }
+    pause();
+    fs::rename(f + "/c.jsonl.part", f + "/c.jsonl");
+  });
+  const auto files = FollowTextFiles(config, true);
+  writer.join();
+  ASSERT_TRUE(files.ok()) << files.status();
+  ASSERT_EQ(files->size(), 3u);
+  EXPECT_EQ((*files)[1].bytes, 2 + 5 * 5);
+  EXPECT_EQ((*files)[2].path, f + "/c.jsonl");
+  // What never comes is not waited for without end.
+  EXPECT_THAT(std::string(FollowTextFiles(Inputs({f + "/z*"}), true).status().message()),
+              HasSubstr("no such file"));
 }
 
 std::vector<TextDocument> ReadText(const std::string& path, TextUnit unit) {
