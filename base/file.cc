@@ -37,14 +37,16 @@ std::string FolderOf(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-absl::Status WriteAll(const std::string& path, std::string_view bytes) {
+absl::Status WriteAll(const std::string& path, std::span<const std::string_view> pieces) {
   Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (file.get() < 0) return FileError(path, "create", errno);
-  while (!bytes.empty()) {
-    const ssize_t written = write(file.get(), bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FileError(path, "write", errno);
-    bytes.remove_prefix(static_cast<size_t>(written));
+  for (std::string_view bytes : pieces) {
+    while (!bytes.empty()) {
+      const ssize_t written = write(file.get(), bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return FileError(path, "write", errno);
+      bytes.remove_prefix(static_cast<size_t>(written));
+    }
   }
   if (fsync(file.get()) != 0) return FileError(path, "flush to disk", errno);
   if (!file.Close()) return FileError(path, "close", errno);
@@ -81,12 +83,16 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }
 
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
+  return WriteFileAtomic(path, std::span<const std::string_view>(&bytes, 1));
+}
+
+absl::Status WriteFileAtomic(const std::string& path, std::span<const std::string_view> pieces) {
   static std::atomic<uint64_t> serial = 0;
   const std::string folder = FolderOf(path);
   const std::string name = std::filesystem::path(path).filename().string();
   const std::string temporary =
       StrCat(folder, "/.", name, ".tmp-", getpid(), "-", serial.fetch_add(1));
-  if (absl::Status status = WriteAll(temporary, bytes); !status.ok()) {
+  if (absl::Status status = WriteAll(temporary, pieces); !status.ok()) {
     unlink(temporary.c_str());
     return status;
   }

@@ -3,6 +3,7 @@
 // errno (ENOENT -> NotFound, EACCES -> PermissionDenied, ENOSPC -> ResourceExhausted ...).
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // same folder, which is flushed to disk, renamed, and the folder flushed. On an error the
 // temporary file is removed.
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes);
+// The same, of `pieces` one after another.
+absl::Status WriteFileAtomic(const std::string& path, std::span<const std::string_view> pieces);
 
 // Flushes the names in a folder (creations, renames, removals) to disk.
 absl::Status FsyncDirectory(const std::string& path);

@@ -1,6 +1,7 @@
 option(CHOIR_CUDA "Build the CUDA device layer (needs nvcc)" OFF)
 option(CHOIR_TESTS "Build the tests" ON)
 option(CHOIR_BENCH "Build the benchmarks" ON)
+option(CHOIR_FUZZ "Link the programs of tests/fuzz with libFuzzer (needs clang)" OFF)
 set(CHOIR_ARCH "native" CACHE STRING
   "Value of -march; use x86-64-v3 for a binary that moves between machines")
 set(CHOIR_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
@@ -30,4 +31,14 @@ if(CHOIR_SANITIZE)
     $<$<COMPILE_LANGUAGE:CXX>:
     -fsanitize=${CHOIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer>)
   target_link_options(choir_flags INTERFACE -fsanitize=${CHOIR_SANITIZE})
+endif()
+if(CHOIR_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "CHOIR_FUZZ is on (the preset `fuzz`), but ${CMAKE_CXX_COMPILER} is not "
+      "clang, which libFuzzer is part of; scripts/fuzz chooses one and says what to install")
+  endif()
+  # Coverage of all of Choir guides the fuzzer; only the programs themselves get its main.
+  # Warnings are gcc's business: clang has others.
+  target_compile_options(choir_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:
+    -fsanitize=fuzzer-no-link -Wno-error -Wno-unknown-warning-option>)
 endif()

@@ -23,10 +23,15 @@ Tensor ValidMask(const Tensor& labels) {
 
 ModelInput MicrobatchInput(const Batch& batch, int64_t first, int64_t count) {
   const int64_t begin = first * batch.length, n = count * batch.length;
+  const auto slot = std::lower_bound(batch.stored.begin(), batch.stored.end(), first);
+  CHECK(batch.stored.end() - slot >= count && slot[0] == first &&
+        slot[count - 1] == first + count - 1)
+      << "rows from " << first << " on are not stored here";
+  const int64_t at = (slot - batch.stored.begin()) * batch.length;
   ModelInput input;
-  input.tokens = batch.tokens.Rows(begin, n);
-  input.labels = batch.labels.Rows(begin, n);
-  input.block.positions = batch.positions.Rows(begin, n);
+  input.tokens = batch.tokens.Rows(at, n);
+  input.labels = batch.labels.Rows(at, n);
+  input.block.positions = batch.positions.Rows(at, n);
   input.block.valid = ValidMask(input.labels);
   input.block.rows = count;
   input.block.batch_share = static_cast<double>(count) / static_cast<double>(batch.rows);
@@ -49,6 +54,21 @@ double VisiblePairs(const ModelInput& input) {
   for (size_t i = 1; i < bounds.size(); ++i) {
     const double n = bounds[i] - bounds[i - 1];
     if (n > 0 && (meta || label[bounds[i - 1]] != kNoLabel)) pairs += n * (n + 1) / 2;
+  }
+  return pairs;
+}
+
+double VisiblePairs(const Batch& batch) {
+  std::vector<int64_t> used(static_cast<size_t>(batch.rows), 0);
+  for (const BatchSegment& s : batch.segments) {
+    used[s.row] = std::max(used[s.row], s.begin + s.length);
+  }
+  if (batch.segments.empty()) used.assign(used.size(), batch.length);  // meta: no documents
+  double pairs = 0;
+  for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
+    const int64_t begin = batch.cu_seqlens[i - 1];
+    const double n = batch.cu_seqlens[i] - begin;
+    if (begin % batch.length < used[begin / batch.length]) pairs += n * (n + 1) / 2;
   }
   return pairs;
 }

@@ -1,6 +1,7 @@
 #include "train/length_ramp.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace choir {
 
@@ -42,6 +43,22 @@ std::vector<BatchSegment> CutPieces(const std::vector<BatchSegment>& segments, i
   return cut;
 }
 
+// Of the rows that are stored.
+void SetPositions(Batch& batch) {
+  int32_t* position = batch.positions.data<int32_t>();
+  size_t slot = 0;
+  for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
+    const int64_t begin = batch.cu_seqlens[i - 1], end = batch.cu_seqlens[i];
+    const int64_t row = begin / batch.length;
+    while (slot < batch.stored.size() && batch.stored[slot] < row) ++slot;
+    if (slot == batch.stored.size()) return;
+    if (batch.stored[slot] != row) continue;
+    int32_t* const first = position + static_cast<int64_t>(slot) * batch.length;
+    const int64_t from = begin - row * batch.length;
+    std::iota(first + from, first + from + (end - begin), 0);
+  }
+}
+
 }  // namespace
 
 Batch CutRows(const Batch& batch, int64_t pieces) {
@@ -49,15 +66,15 @@ Batch CutRows(const Batch& batch, int64_t pieces) {
   Batch cut = batch;
   cut.rows = batch.rows * pieces;
   cut.length = batch.length / pieces;
+  cut.stored.clear();
+  for (const int64_t row : batch.stored) {
+    for (int64_t i = 0; i < pieces; ++i) cut.stored.push_back(row * pieces + i);
+  }
   cut.cu_seqlens = CutSegments(batch.cu_seqlens, cut.length);
   cut.segments = CutPieces(batch.segments, pieces, cut.length);
   cut.positions = Tensor::Empty(batch.positions.shape(), batch.positions.options());
   if (cut.positions.device() == Device::kMeta) return cut;
-  int32_t* position = cut.positions.data<int32_t>();
-  for (size_t i = 1; i < cut.cu_seqlens.size(); ++i) {
-    const int32_t begin = cut.cu_seqlens[i - 1];
-    for (int32_t at = begin; at < cut.cu_seqlens[i]; ++at) position[at] = at - begin;
-  }
+  SetPositions(cut);
   return cut;
 }
 

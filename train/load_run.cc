@@ -45,7 +45,8 @@ absl::StatusOr<LoadedRun> LoadRun(const std::string& path, bool average) {
     const DType stored = PrecisionOf(config, entry.parameter->name, entry.placement.shape).storage;
     if (stored != DType::kF32) RoundInPlace(entry.parameter->value, stored);
   }
-  ASSIGN_OR_RETURN(run.tokenizer, OpenTokenizer(path + "/tokenizer.model"));
+  ASSIGN_OR_RETURN(const std::string tokenizer, FindTokenizer(path));
+  ASSIGN_OR_RETURN(run.tokenizer, OpenTokenizer(tokenizer));
   return run;
 }
 

@@ -5,18 +5,21 @@
 
 namespace choir {
 
-Batch MetaBatch(int64_t rows, int64_t length, std::vector<int32_t> bounds) {
+Batch MetaBatch(const StepRows& rows, int64_t length, std::vector<int32_t> bounds) {
   Batch batch;
-  batch.rows = rows;
+  batch.rows = rows.count;
   batch.length = length;
-  batch.num_labels = rows * length;
+  batch.num_labels = rows.count * length;
+  for (int64_t row = 0; row < rows.count; ++row) {
+    if (!rows.mine || rows.mine(row)) batch.stored.push_back(row);
+  }
   const TensorOptions ids{DType::kI32, Device::kMeta, MemoryCategory::kWorkspace};
   for (Tensor* t : {&batch.tokens, &batch.labels, &batch.positions, &batch.language}) {
-    *t = Tensor::Empty({rows * length}, ids);
+    *t = Tensor::Empty({static_cast<int64_t>(batch.stored.size()) * length}, ids);
   }
   batch.cu_seqlens = std::move(bounds);
   if (batch.cu_seqlens.empty()) {
-    for (int64_t row = 0; row <= rows; ++row) {
+    for (int64_t row = 0; row <= rows.count; ++row) {
       batch.cu_seqlens.push_back(static_cast<int32_t>(row * length));
     }
   }

@@ -132,6 +132,9 @@ Trainer::Trainer(const RunConfig& config, const RunLayout& layout, World* world,
       flops_(CountFlops(config.model, *config.model.vocab_size)),
       loss_scale_(StartLossScale(config.precision)) {
   ApplyPrecision(config_, model_);
+  if (source_.loader != nullptr) {
+    source_.loader->SetRows([this](int64_t step) { return RowsOfStep(step); });
+  }
   microbatches_.on_tape = [this](Tape& tape, int stage) { Serve(tape, stage); };
   microbatches_.on_weight_grads = [this] { gradients_->EndPass(); };
   microbatches_.capacity_factor = config.parallel.capacity_factor;
@@ -286,10 +289,21 @@ absl::StatusOr<StepReport> Trainer::ComputeGradients() {
   return report;
 }
 
+// Of the batch of a step (from 0), and which of them this rank trains on.
+StepRows Trainer::RowsOfStep(int64_t step) const {
+  const int64_t rows = BatchRows(config_, step);
+  const MicrobatchShare share = ShareOf(layout_, place_.Coord(kDataAxes), rows, /*pieces=*/1);
+  return {rows, [share](int64_t row) {
+            const int64_t after_first = row / share.rows - share.first;
+            return after_first >= 0 && after_first % share.stride == 0 &&
+                   after_first / share.stride < share.count;
+          }};
+}
+
 absl::StatusOr<Batch> Trainer::NextBatch() {
-  if (source_.loader != nullptr) return source_.loader->Next(BatchRows(config_, step_));
+  if (source_.loader != nullptr) return source_.loader->Next();
   const PlannedData& planned = source_.planned;
-  Batch batch = MetaBatch(BatchRows(config_, step_), config_.data.sequence_length, planned.bounds);
+  Batch batch = MetaBatch(RowsOfStep(step_), config_.data.sequence_length, planned.bounds);
   batch.language_tokens.assign(static_cast<size_t>(planned.languages), 0);
   return batch;
 }
@@ -426,8 +440,7 @@ StepReport Trainer::Report(const Batch& batch, const StepSums& sums) const {
   for (const ExactSum& sum : sums.language_nll) nll.Merge(sum);
   report.loss = nll.Value() / static_cast<double>(batch.num_labels);
   report.balance_loss = sums.balance_loss.Value();
-  report.flops = flops_.Training(static_cast<double>(batch.num_labels),
-                                 VisiblePairs(MicrobatchInput(batch, 0, batch.rows)));
+  report.flops = flops_.Training(static_cast<double>(batch.num_labels), VisiblePairs(batch));
   report.padding =
       1 - static_cast<double>(batch.num_labels) / static_cast<double>(batch.rows * batch.length);
   report.language_tokens = batch.language_tokens;

@@ -140,6 +140,7 @@ class Trainer {
   };
   Trainer(const RunConfig& config, const RunLayout& layout, World* world, Source source);
   TensorOptions options() const { return {DType::kF32, source_.device()}; }
+  StepRows RowsOfStep(int64_t step) const;
   absl::StatusOr<Batch> NextBatch();
 
   // A parameter of the whole model and the stage that has it.

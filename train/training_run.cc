@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -19,6 +20,7 @@
 #include "train/peak_check.h"
 #include "train/progress.h"
 #include "train/recompute.h"
+#include "train/run_data.h"
 #include "train/run_directory.h"
 #include "train/state_bytes.h"
 #include "train/step_metrics.h"
@@ -207,9 +209,10 @@ absl::Status TrainingRun::CheckResume(const Checkpoint& checkpoint) {
 
 absl::Status TrainingRun::WriteRunFiles() {
   RETURN_IF_ERROR(WriteFileAtomic(directory_->File("config.yaml"), ConfigDump(trainer_->config())));
-  ASSIGN_OR_RETURN(const std::string tokenizer,
-                   ReadFile(trainer_->loader().corpus().tokenizer_path()));
-  return WriteFileAtomic(directory_->File("tokenizer.model"), tokenizer);
+  const BatchLoader& loader = trainer_->loader();
+  RETURN_IF_ERROR(WriteFileAtomic(directory_->File(kDataLedgerFile),
+                                  LedgerToJson(loader.ledger(), loader.streams()).dump(1) + "\n"));
+  return CopyTokenizer(loader.corpus().tokenizer_path(), directory_->path());
 }
 
 void TrainingRun::PrintStart() const {

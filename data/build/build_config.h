@@ -3,27 +3,13 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "base/config_load.h"
+#include "data/clean/clean_config.h"
+#include "data/text/corpus_config.h"
 #include "data/tokenizer/tokenizer_config.h"
 
 namespace choir {
-
-struct CorpusConfig {
-  std::string path;
-  std::vector<std::string> languages;
-  int64_t max_malformed = 0;
-
-  void Visit(auto&& v) {
-    v("path", path, "folder with train/<language>.jsonl and heldout/<language>.jsonl", Required(),
-      NonEmpty(), MustExist());
-    v("languages", languages, "languages to read; none listed: all that have a file");
-    v("max_malformed", max_malformed,
-      "malformed records that are counted and dropped; one more ends the build", AtLeast(0));
-  }
-  void Check(ConfigErrors& errors) const;
-};
 
 struct ShardConfig {
   std::string path;
@@ -43,11 +29,13 @@ struct ShardConfig {
 
 struct DataBuildConfig {
   CorpusConfig corpus;
+  CleanConfig clean;
   TokenizerConfig tokenizer;
   ShardConfig shards;
 
   void Visit(auto&& v) {
     v("corpus", corpus, "the text");
+    v("clean", clean, "what is done to the text, and which documents are dropped");
     v("tokenizer", tokenizer, "the tokenizer and its training");
     v("shards", shards, "the token shards");
   }

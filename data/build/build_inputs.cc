@@ -27,10 +27,10 @@ absl::Status HashTextFile(const TextFile& file, Hasher128& hasher) {
 absl::Status MalformedCounter::Add(const absl::Status& error) {
   if (!absl::IsInvalidArgument(error)) return error;
   ++count_;
-  if (count_ <= limit_) return absl::OkStatus();
+  if (!limit_ || count_ <= *limit_) return absl::OkStatus();
   return absl::InvalidArgumentError(StrCat(std::string(error.message()),
                                            "\n(malformed record number ", count_,
-                                           "; corpus.max_malformed allows ", limit_, ")"));
+                                           "; corpus.max_malformed allows ", *limit_, ")"));
 }
 
 }  // namespace choir

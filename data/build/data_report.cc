@@ -1,10 +1,16 @@
 #include "data/build/data_report.h"
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "base/file.h"
+#include "base/status.h"
 #include "base/strings.h"
+#include "data/build/report_html.h"
 #include "data/text_table.h"
 
 namespace choir {
@@ -45,9 +51,7 @@ std::vector<std::string> RowOf(const std::string& name, const LanguageReport& tr
           DroppedText(both)};
 }
 
-}  // namespace
-
-void PrintDataReport(const CorpusIndex& index, std::ostream& out) {
+void PrintTable(const CorpusIndex& index, std::ostream& out) {
   TextTable table({"language", "documents", "= train", "+ heldout", "train bytes", "heldout bytes",
                    "train tokens", "heldout tokens", "bytes/token", "+ dropped"});
   LanguageReport total[kNumSplits];
@@ -57,9 +61,45 @@ void PrintDataReport(const CorpusIndex& index, std::ostream& out) {
   }
   table.Add(RowOf("all", total[0], total[1]));
   table.Print(out);
+}
+
+}  // namespace
+
+void PrintSummary(const CorpusIndex& index, std::ostream& out) {
   out << index.languages.size() << " languages, " << index.sources.size() << " sources, "
       << index.shards.size() << " shards; vocabulary " << index.tokenizer.vocab_size
       << ", tokenizer " << index.tokenizer.fingerprint << ", corpus " << index.fingerprint << '\n';
+}
+
+void PrintDataReport(const CorpusIndex& index, std::ostream& out) {
+  PrintTable(index, out);
+  PrintSummary(index, out);
+}
+
+void PrintBuildReport(const BuildReport& report, std::ostream& out) {
+  CorpusIndex index;
+  std::set<std::string> languages;
+  for (const auto& [key, counts] : report.sources) languages.insert(std::get<1>(key));
+  index.languages.assign(languages.begin(), languages.end());
+  report.Fill(index);
+  PrintTable(index, out);
+  if (report.malformed.empty()) return;
+  out << WithCommas(report.num_malformed) << " malformed records, the first of each file:\n";
+  constexpr size_t kShown = 20;
+  for (size_t i = 0; i < std::min(kShown, report.malformed.size()); ++i) {
+    out << "  " << report.malformed[i] << '\n';
+  }
+  if (report.malformed.size() > kShown) out << "  ... more in report.json\n";
+}
+
+absl::Status WriteBuildReport(const std::string& folder, const BuildReport& report,
+                              const CorpusIndex& index) {
+  nlohmann::json json = ToJson(report);
+  json["inputs"] = index.inputs;
+  json["tokenizer"] = index.tokenizer.fingerprint;
+  RETURN_IF_ERROR(WriteFileAtomic(folder + "/report.html", ReportHtml(report, index)));
+  return WriteFileAtomic(folder + "/report.json",
+                         json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace choir

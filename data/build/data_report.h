@@ -3,11 +3,23 @@
 
 #include <ostream>
 
+#include "absl/status/status.h"
+#include "data/build/build_report.h"
 #include "data/shard/corpus_index.h"
 
 namespace choir {
 
-// One table by language over both splits, and one line of totals by split.
+// A table by language over both splits, then the summary.
 void PrintDataReport(const CorpusIndex& index, std::ostream& out);
+// One line: how many languages, sources and shards, which tokenizer and corpus.
+void PrintSummary(const CorpusIndex& index, std::ostream& out);
+
+// The same table of a build, with the languages of which nothing was kept, and the first malformed
+// records.
+void PrintBuildReport(const BuildReport& report, std::ostream& out);
+
+// Writes report.json and report.html, which needs nothing but itself, into `folder`.
+absl::Status WriteBuildReport(const std::string& folder, const BuildReport& report,
+                              const CorpusIndex& index);
 
 }  // namespace choir

@@ -19,9 +19,13 @@ absl::Status PeekBatch(const DataConfig& config, int64_t step, std::ostream& out
   if (step < 0) return absl::InvalidArgumentError(StrCat("step must be at least 0, got ", step));
   ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, loader->corpus().OpenItsTokenizer());
+  const auto all_of_the_last = [&config, step](int64_t s) {
+    return StepRows{config.batch_sequences, [s, step](int64_t) { return s == step; }};
+  };
+  loader->SetRows(all_of_the_last);
   Batch batch;
   for (int64_t s = 0; s <= step; ++s) {
-    ASSIGN_OR_RETURN(batch, loader->Next(config.batch_sequences));
+    ASSIGN_OR_RETURN(batch, loader->Next());
   }
   out << "step " << batch.step << ": " << batch.rows << " rows of " << batch.length << ", "
       << batch.num_labels << " labels, " << batch.rows * batch.length - batch.num_labels

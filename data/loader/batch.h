@@ -24,6 +24,7 @@ struct BatchSegment {
   int64_t offset = 0;        // of its first token in the document
   uint64_t document_id = 0;  // XXH3-64 of the document's id
   int32_t language = 0;
+  int32_t source = 0;
   bool operator==(const BatchSegment&) const = default;
 };
 
@@ -32,11 +33,16 @@ struct Batch {
   int64_t rows = 0;
   int64_t length = 0;  // positions of a row: data.sequence_length
 
-  // I32 on the CPU, shape [rows * length], category workspace.
+  // The rows whose tokens this process has, ascending: those that it trains on.
+  std::vector<int64_t> stored;
+  // I32 on the CPU, shape [stored.size() * length], category workspace; row stored[i] is at
+  // i * length.
   Tensor tokens;     // the padding token where nothing is
   Tensor labels;     // kNoLabel in padding
   Tensor positions;  // from 0 in every segment of cu_seqlens
   Tensor language;   // index into the language table; kNoLanguage in padding
+
+  // What follows is of all rows.
 
   // Bounds of the segments that attention must not look across: 0 = c[0] < c[1] < ... <
   // c[n] = rows * length. A piece of a document is a segment, and so is the padding at the end of a

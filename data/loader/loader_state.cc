@@ -2,9 +2,9 @@
 
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <utility>
 
-#include "absl/strings/str_join.h"
 #include "base/config_field.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -14,24 +14,29 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kLoaderStateFormat = 1;
+constexpr int kLoaderStateFormat = 2;
 
 // All that the sequence of rows is a function of, by the names that users know.
 std::vector<std::pair<std::string, std::string>> IdentityOf(const LaneContext& context) {
   const DataConfig& config = context.config;
-  std::vector<std::string> weights;
-  for (size_t l = 0; l < context.mixture.weights().size(); ++l) {
-    const int64_t weight = context.mixture.weights()[l];
-    if (weight > 0) weights.push_back(StrCat(context.corpus->languages()[l], ":", weight));
+  std::vector<std::pair<std::string, std::string>> identity = {
+      {"tokenizer (fingerprint)", context.corpus->tokenizer().fingerprint},
+      {"corpus in data.path (fingerprint)", context.corpus->fingerprint()},
+      {"data.sequence_length", StrCat(config.sequence_length)},
+      {"data.lanes", StrCat(config.lanes)},
+      {"data.seed", StrCat(config.seed)},
+      {"data.packing.look_ahead", StrCat(config.packing.look_ahead)},
+      {"data.packing.document_masks", ScalarText(config.packing.document_masks)},
+      {"data.packing.split_punctuation", ScalarText(config.packing.split_punctuation)},
+      {"data.packing.fim_rate", ScalarText(config.packing.fim_rate)},
+      {"data.mixture.by_source", ScalarText(config.mixture.by_source)}};
+  if (config.packing.fim_rate > 0) {
+    identity.emplace_back("data.packing.fim_spm_rate", ScalarText(config.packing.fim_spm_rate));
+    identity.emplace_back("data.packing.fim_prefix", config.packing.fim_prefix);
+    identity.emplace_back("data.packing.fim_middle", config.packing.fim_middle);
+    identity.emplace_back("data.packing.fim_suffix", config.packing.fim_suffix);
   }
-  return {{"tokenizer (fingerprint)", context.corpus->tokenizer().fingerprint},
-          {"corpus in data.path (fingerprint)", context.corpus->index().fingerprint},
-          {"data.sequence_length", StrCat(config.sequence_length)},
-          {"data.lanes", StrCat(config.lanes)},
-          {"data.seed", StrCat(config.seed)},
-          {"data.packing.open_bins", StrCat(config.packing.open_bins)},
-          {"data.packing.document_masks", ScalarText(config.packing.document_masks)},
-          {"data.mixture (weights)", absl::StrJoin(weights, " ")}};
+  return identity;
 }
 
 absl::Status CompareIdentity(const Json& saved, const LaneContext& context) {
@@ -70,16 +75,27 @@ absl::StatusOr<LoaderState> ParseSound(const Json& json, const LaneContext& cont
   state.counters.rows = json.at("rows");
   state.counters.positions = json.at("positions");
   state.counters.labels = json.at("labels");
-  state.counters.language_labels = json.at("language_labels").get<std::vector<int64_t>>();
+  state.counters.batches = json.at("batches");
+  for (const Json& item : json.at("stream_labels")) {
+    const auto [language, source, labels] = item.get<std::tuple<int32_t, int32_t, int64_t>>();
+    if (language < 0 || language >= std::ssize(context.corpus->languages()) || source < 0 ||
+        source >= std::ssize(context.corpus->sources()) || labels < 0) {
+      return Damaged("counters");
+    }
+    state.counters.stream_labels[{language, source}] = labels;
+  }
   if (state.counters.rows < 0 || state.counters.steps < 0 ||
-      state.counters.language_labels.size() != context.corpus->languages().size()) {
+      state.counters.batches < state.counters.steps) {
     return Damaged("counters");
   }
+  ASSIGN_OR_RETURN(state.ledger, LedgerFromJson(json.at("ledger"), context.streams));
+  const LaneContext saved(context.corpus, context.config, context.streams, state.ledger.back().plan,
+                          context.augmenter);
   if (!ParseHash(json.at("digest"), state.digest)) return Damaged("digest");
   const auto lanes = json.at("lanes").get<std::vector<std::vector<int64_t>>>();
   if (static_cast<int64_t>(lanes.size()) != context.config.lanes) return Damaged("lanes");
   for (size_t l = 0; l < lanes.size(); ++l) {
-    const absl::Status status = ParseLaneState(lanes[l], context, state.lanes.emplace_back());
+    const absl::Status status = ParseLaneState(lanes[l], saved, state.lanes.emplace_back());
     if (!status.ok()) return Damaged(StrCat("lane ", l, ": ", std::string(status.message())));
   }
   return state;
@@ -88,11 +104,19 @@ absl::StatusOr<LoaderState> ParseSound(const Json& json, const LaneContext& cont
 }  // namespace
 
 std::string FormatLoaderState(const LoaderState& state, const LaneContext& context) {
-  Json json = {
-      {"format", kLoaderStateFormat},    {"steps", state.counters.steps},
-      {"rows", state.counters.rows},     {"positions", state.counters.positions},
-      {"labels", state.counters.labels}, {"language_labels", state.counters.language_labels},
-      {"digest", ToHex(state.digest)}};
+  Json stream_labels = Json::array();
+  for (const auto& [of, labels] : state.counters.stream_labels) {
+    stream_labels.push_back({of.first, of.second, labels});
+  }
+  Json json = {{"format", kLoaderStateFormat},
+               {"steps", state.counters.steps},
+               {"batches", state.counters.batches},
+               {"rows", state.counters.rows},
+               {"positions", state.counters.positions},
+               {"labels", state.counters.labels},
+               {"stream_labels", stream_labels},
+               {"ledger", LedgerToJson(state.ledger, context.streams)},
+               {"digest", ToHex(state.digest)}};
   for (const auto& [name, value] : IdentityOf(context)) json["identity"][name] = value;
   for (const LaneState& lane : state.lanes) json["lanes"].push_back(LaneStateToNumbers(lane));
   return json.dump();

@@ -1,5 +1,5 @@
-// What BatchLoader::SaveState writes: JSON with the identity of the sequence, the counters, the
-// digest chain and the state of each lane.
+// What BatchLoader::SaveState writes: JSON with the identity of the sequence, the ledger, the
+// counters, the digest chain and the state of each lane.
 #pragma once
 
 #include <string>
@@ -16,10 +16,12 @@ namespace choir {
 struct LoaderState {
   LoaderCounters counters;
   Hash128 digest;
+  DataLedger ledger;
   std::vector<LaneState> lanes;
 };
 
 std::string FormatLoaderState(const LoaderState& state, const LaneContext& context);
+// The state as it was saved, under the last plan of its ledger, whatever the plan of `context`.
 // Errors: as BatchLoader::RestoreState.
 absl::StatusOr<LoaderState> ParseLoaderState(std::string_view text, const LaneContext& context);
 

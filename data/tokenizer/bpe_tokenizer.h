@@ -30,7 +30,7 @@ class BpeTokenizer : public Tokenizer {
  public:
   // `sources` are what names the special tokens, the most important first.
   static absl::StatusOr<std::unique_ptr<BpeTokenizer>> Make(
-      BpeSpec spec, const std::vector<SpecialTokensConfig>& sources);
+      BpeSpec spec, const std::vector<SpecialNames>& sources);
 
   using Tokenizer::Encode;
   // Text that spells a special token is text. Added tokens that are not special are found, unless
@@ -38,6 +38,7 @@ class BpeTokenizer : public Tokenizer {
   void Encode(std::string_view text, std::vector<int32_t>& ids) const override;
   void EncodeWithSpecial(std::string_view text, std::vector<int32_t>& ids) const override;
   std::string_view Bytes(int32_t id) const override;
+  int32_t FindId(std::string_view name) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(bytes_.size()); }
   int32_t bos_id() const override { return special_.bos; }
   int32_t eos_id() const override { return special_.eos; }
@@ -61,6 +62,7 @@ class BpeTokenizer : public Tokenizer {
   bool nfc_, prefix_space_;
   Finders text_tokens_, all_tokens_;
   std::vector<std::string> bytes_;  // by id
+  std::vector<AddedToken> added_;
   SpecialIds special_;
   std::string fingerprint_;
 };

@@ -124,6 +124,13 @@ std::string_view SentencePieceTokenizer::Bytes(int32_t id) const {
   return bytes_[id];
 }
 
+int32_t SentencePieceTokenizer::FindId(std::string_view name) const {
+  for (int id = 0; id < model_->size(); ++id) {
+    if (model_->Piece(id) == name) return id;
+  }
+  return -1;
+}
+
 absl::StatusOr<std::string> TrainSentencePiece(const std::vector<std::string>& sentences,
                                                const TokenizerConfig& config) {
   const std::unordered_map<std::string, std::string> arguments = {

@@ -25,6 +25,7 @@ class SentencePieceTokenizer : public Tokenizer {
   using Tokenizer::Encode;
   void Encode(std::string_view text, std::vector<int32_t>& ids) const override;
   std::string_view Bytes(int32_t id) const override;
+  int32_t FindId(std::string_view name) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(bytes_.size()); }
   int32_t bos_id() const override { return bos_id_; }
   int32_t eos_id() const override { return eos_id_; }

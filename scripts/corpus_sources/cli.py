@@ -10,6 +10,7 @@ import time
 from .build import Options, build, table
 from .errors import CorpusError
 from .fixture import FOLDER, write_fixture
+from .langid import ensure_model
 from .languages import LANGUAGES
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -64,6 +65,7 @@ def main(arguments):
             options.jobs, options.force, options.min_bytes,
         )
         manifest = build(corpus, progress)
+        ensure_model(corpus.out, progress)
         progress(table(manifest))
         if options.fixture:
             for split, size in write_fixture(corpus.out, manifest, _ROOT).items():

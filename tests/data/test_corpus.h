@@ -62,6 +62,10 @@ inline std::vector<nlohmann::json> FixtureRecords(const std::string& split) {
 inline DataBuildConfig BuildConfigIn(const std::string& folder) {
   DataBuildConfig config;
   config.corpus.path = FixtureCorpus();
+  // Documents as they are, so that tests may compare them with their source.
+  config.clean.controls = false;
+  config.clean.nfc = false;
+  config.clean.spaces = SpaceMode::kKeep;
   config.tokenizer.model = folder + "/shards/tokenizer.model";
   config.tokenizer.vocab_size = 2000;
   config.tokenizer.sample_bytes_per_language = 4000;
@@ -92,7 +96,7 @@ inline DataConfig FixtureDataConfig() {
   config.batch_sequences = 6;
   config.lanes = 4;
   config.seed = 7;
-  config.packing.open_bins = 8;
+  config.packing.look_ahead = 8;
   return config;
 }
 

@@ -44,7 +44,7 @@ TEST(CompareForResumeTest, SortsTheDifferences) {
   wanted.data.seed = 3;
   wanted.data.sequence_length = 128;
   wanted.data.batch_sequences = 4;
-  wanted.data.packing.open_bins = 3;
+  wanted.data.packing.look_ahead = 3;
   wanted.optim.lr = 1;
   wanted.checkpoint.keep_last = 9;
   const ResumeChanges changes = CompareForResume(saved, wanted);
@@ -52,7 +52,7 @@ TEST(CompareForResumeTest, SortsTheDifferences) {
             (Strings{"train.steps", "train.microbatch_sequences", "data.batch_sequences",
                      "optim.lr", "checkpoint.keep_last"}));
   EXPECT_EQ(Keys(changes.refused), (Strings{"train.seed", "model.hidden", "data.sequence_length",
-                                            "data.seed", "data.packing.open_bins"}));
+                                            "data.seed", "data.packing.look_ahead"}));
   EXPECT_EQ(changes.refused[1].saved, "64");
   EXPECT_EQ(changes.refused[1].wanted, "32");
 }

@@ -23,7 +23,7 @@ RunConfig PaddedConfig(const std::vector<std::string>& more = {}) {
   std::vector<std::string> arguments = {
       "--data.path=" + TinyData(),     "--train.microbatch_sequences=2",
       "--data.sequence_length=124",    "--data.batch_sequences=4",
-      "--data.packing.open_bins=1",    "--model.moe.sequence_loss=0.01",
+      "--data.packing.look_ahead=1",   "--model.moe.sequence_loss=0.01",
       "--model.moe.balance_loss=0.01", "--model.moe.z_loss=0.01"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   const auto config = LoadConfigFile<RunConfig>(ConfigPath("moe-tiny"), arguments);

@@ -24,7 +24,8 @@ TEST(Validation, BatchesAreTheHeldOutDocumentsOfEachLanguage) {
     std::map<uint64_t, int64_t> left;  // positions by document
     int64_t bytes = 0;
     for (int64_t d = 0; d < corpus->NumDocuments(Split::kHeldout, entry.language); ++d) {
-      const TokenDocument document = corpus->GetDocument(Split::kHeldout, entry.language, d);
+      const TokenDocument document =
+          corpus->GetDocument(Split::kHeldout, entry.language, d).value();
       left[document.id] = document.length - 1;
       bytes += document.bytes;
     }
@@ -75,7 +76,7 @@ TEST(Validation, Entropies) {
     std::map<int32_t, double> counts;
     double total = 0;
     for (int64_t d = 0; d < corpus->NumDocuments(Split::kTrain, entry.language); ++d) {
-      const TokenDocument document = corpus->GetDocument(Split::kTrain, entry.language, d);
+      const TokenDocument document = corpus->GetDocument(Split::kTrain, entry.language, d).value();
       for (int64_t t = 1; t < document.length; ++t, ++total) counts[document.token(t)] += 1;
     }
     double entropy = std::log(total);

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <numeric>
 
+#include "data/order/skip.h"
+#include "data/shard/token_corpus.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
@@ -12,8 +15,13 @@ namespace {
 
 std::shared_ptr<const LaneContext> MakeContext(const DataConfig& config) {
   auto corpus = TokenCorpus::Open(config.path).value();
-  auto weights = MixtureWeights(config.mixture, *corpus).value();
-  return std::make_shared<const LaneContext>(std::move(corpus), config, std::move(weights));
+  std::vector<DocumentStream> streams = corpus->Streams(Split::kTrain, config.mixture.by_source);
+  DataPlan plan;
+  plan.mixture =
+      PlanMixture(config.mixture, streams, corpus->languages(), corpus->sources()).value();
+  PlanSkips(config.skip, plan);
+  return std::make_shared<const LaneContext>(std::move(corpus), config, std::move(streams),
+                                             std::move(plan));
 }
 
 DataConfig ConfigWithLanes(int64_t lanes) {
@@ -27,7 +35,7 @@ DataConfig ConfigWithLanes(int64_t lanes) {
 TEST(Lane, EveryDocumentIsDrawnOnceAnEpoch) {
   for (const int64_t lanes : {1, 3, 4, 64}) {
     const auto context = MakeContext(ConfigWithLanes(lanes));
-    const TokenCorpus& corpus = *context->corpus;
+    const auto& corpus = dynamic_cast<const TokenCorpus&>(*context->corpus);
     const auto languages = static_cast<int32_t>(corpus.languages().size());
     // counts[language][document]: of the first three epochs.
     std::vector<std::vector<std::vector<int>>> counts(languages);
@@ -46,10 +54,10 @@ TEST(Lane, EveryDocumentIsDrawnOnceAnEpoch) {
           ++slowest;
           continue;
         }
-        const Piece piece = lane.Draw();
-        const int64_t k = drawn[piece.language]++ * lanes + index;
-        const int64_t epoch = k / corpus.NumDocuments(Split::kTrain, piece.language);
-        if (epoch < 3) ++counts[piece.language][epoch][piece.document];
+        const Piece piece = lane.Draw().value();
+        const int64_t k = drawn[piece.stream]++ * lanes + index;
+        const int64_t epoch = k / corpus.NumDocuments(Split::kTrain, piece.stream);
+        if (epoch < 3) ++counts[piece.stream][epoch][piece.document];
       }
     }
     for (int32_t l = 0; l < languages; ++l) {
@@ -73,10 +81,10 @@ TEST(Lane, EpochsAndSeedsHaveTheirOwnOrder) {
       while (context->corpus->languages()[l] != "en") ++l;
       return l;
     }();
-    const int64_t n = context->corpus->NumDocuments(Split::kTrain, en);
+    const int64_t n = context->streams[en].documents;
     std::vector<int64_t> documents;
     for (int64_t k = 0; k < (skip + 1) * n; ++k) {
-      const int64_t document = lane.Draw().document;
+      const int64_t document = lane.Draw()->document;
       if (k >= skip * n) documents.push_back(document);
     }
     return documents;
@@ -88,23 +96,25 @@ TEST(Lane, EpochsAndSeedsHaveTheirOwnOrder) {
 
 TEST(Lane, SharesStayWithinOneDocument) {
   const auto context = MakeContext(ConfigWithLanes(3));
-  const TokenCorpus& corpus = *context->corpus;
-  const std::vector<int64_t>& weights = context->mixture.weights();
+  const auto& corpus = dynamic_cast<const TokenCorpus&>(*context->corpus);
+  const std::vector<int64_t>& weights = context->plan.mixture.phases[0].weights;
   double longest = 0;
   for (int32_t l = 0; l < static_cast<int32_t>(weights.size()); ++l) {
     for (int64_t d = 0; d < corpus.NumDocuments(Split::kTrain, l); ++d) {
       longest = std::max(longest,
-                         static_cast<double>(corpus.GetDocument(Split::kTrain, l, d).length - 1));
+                         static_cast<double>(corpus.GetDocument(Split::kTrain, l, d)->length - 1));
     }
   }
   Lane lane(context, 1);
+  const std::vector<int64_t> phase = LanePhase(*context, 1);
   double tokens = 0;
   for (int step = 0; step < 5000; ++step) {
-    tokens += static_cast<double>(lane.Draw().length);
+    tokens += static_cast<double>(lane.Draw()->length);
     for (size_t l = 0; l < weights.size(); ++l) {
-      const double target = tokens * static_cast<double>(weights[l]) /
-                            static_cast<double>(context->mixture.total_weight());
-      ASSERT_LE(std::abs(static_cast<double>(lane.state().drawn[l]) - target), longest);
+      const double target =
+          tokens * static_cast<double>(weights[l]) /
+          static_cast<double>(std::accumulate(weights.begin(), weights.end(), int64_t{0}));
+      ASSERT_LE(std::abs(static_cast<double>(lane.state().drawn[l] - phase[l]) - target), longest);
     }
   }
 }
@@ -116,8 +126,7 @@ TEST(Lane, PhasesAreSmallAndBalanceOverTheLanes) {
   for (int64_t lane = 0; lane < 16; ++lane) {
     const std::vector<int64_t> phase = LanePhase(*context, lane);
     for (int32_t l = 0; l < languages; ++l) {
-      const int64_t mean = context->corpus->NumLabels(Split::kTrain, l) /
-                           context->corpus->NumDocuments(Split::kTrain, l);
+      const int64_t mean = context->streams[l].labels / context->streams[l].documents;
       EXPECT_LE(2 * std::abs(phase[l]), mean);
       sum[l] += phase[l];
     }
@@ -130,40 +139,42 @@ TEST(Lane, PhasesAreSmallAndBalanceOverTheLanes) {
 TEST(Lane, NothingIsLostBetweenDrawingAndRows) {
   const auto context = MakeContext(ConfigWithLanes(4));
   Lane lane(context, 2);
-  std::vector<int64_t> positions(context->corpus->languages().size(), 0);
+  std::vector<int64_t> positions = LanePhase(*context, 2);  // LaneState::drawn starts from it
   const auto count = [&](const auto& rows) {
     for (const PackedRow& row : rows) {
-      for (const Piece& piece : row.pieces) positions[piece.language] += piece.length;
+      for (const Piece& piece : row.pieces) positions[piece.stream] += piece.length;
     }
   };
-  for (int n = 0; n < 500; ++n) count(std::vector<PackedRow>{lane.NextRow()});
-  count(lane.state().packer.open);
+  for (int n = 0; n < 500; ++n) count(std::vector<PackedRow>{lane.NextRow().value()});
   count(lane.state().packer.ready);
+  for (const Piece& piece : lane.state().packer.waiting) {
+    positions[piece.stream] += piece.length;
+  }
   EXPECT_EQ(positions, lane.state().drawn);
 }
 
 TEST(Lane, ContinuesFromItsStateOnly) {
   const auto context = MakeContext(ConfigWithLanes(4));
   Lane lane(context, 2);
-  for (int n = 0; n < 137; ++n) lane.NextRow();
+  for (int n = 0; n < 137; ++n) ASSERT_TRUE(lane.NextRow().ok());
   LaneState state;
   ASSERT_EQ(ParseLaneState(LaneStateToNumbers(lane.state()), *context, state), absl::OkStatus());
   EXPECT_EQ(state, lane.state());
   Lane other(context, 2);
   other.SetState(state);
-  for (int n = 0; n < 300; ++n) ASSERT_EQ(other.NextRow(), lane.NextRow());
+  for (int n = 0; n < 300; ++n) ASSERT_EQ(other.NextRow().value(), lane.NextRow().value());
   EXPECT_EQ(other.state(), lane.state());
 }
 
 TEST(Lane, RefusesNumbersThatAreNoState) {
   const auto context = MakeContext(ConfigWithLanes(4));
   Lane lane(context, 0);
-  for (int n = 0; n < 20; ++n) lane.NextRow();
+  for (int n = 0; n < 20; ++n) ASSERT_TRUE(lane.NextRow().ok());
   const std::vector<int64_t> sound = LaneStateToNumbers(lane.state());
   LaneState state;
   for (size_t at = 0; at < sound.size(); at += 3) {
     std::vector<int64_t> damaged = sound;
-    damaged[at] = -1;
+    damaged[at] = -(int64_t{1} << 60);
     EXPECT_FALSE(ParseLaneState(damaged, *context, state).ok()) << at;
     damaged[at] = int64_t{1} << 60;
     EXPECT_FALSE(ParseLaneState(damaged, *context, state).ok()) << at;

@@ -1,17 +1,13 @@
 #include "data/order/mixture.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "base/random.h"
-#include "tests/data/test_corpus.h"
 
 namespace choir {
 namespace {
-
-using ::testing::HasSubstr;
 
 // Both bounds of data/order/mixture.h after every document, for many mixtures and length
 // distributions.
@@ -63,43 +59,39 @@ TEST(Mixture, LanguagesWithoutWeightAreNeverAskedFor) {
   EXPECT_EQ(drawn, (std::vector<int64_t>{75, 0, 25}));
 }
 
-TEST(Mixture, AlphaGivesThePowerOfTheTrainingTokens) {
-  const auto corpus = TokenCorpus::Open(testing_data::FixtureFolder() + "/shards").value();
-  const auto languages = static_cast<int32_t>(corpus->languages().size());
-  for (const double alpha : {0.0, 0.3, 0.5, 1.0}) {
-    MixtureConfig config;
-    config.alpha = alpha;
-    const std::vector<int64_t> weights = MixtureWeights(config, *corpus).value();
-    for (int32_t a = 0; a < languages; ++a) {
-      const double ratio = std::pow(static_cast<double>(corpus->NumLabels(Split::kTrain, a)) /
-                                        static_cast<double>(corpus->NumLabels(Split::kTrain, 0)),
-                                    alpha);
-      EXPECT_NEAR(static_cast<double>(weights[a]) / static_cast<double>(weights[0]), ratio, 1e-5);
+// After a change of shares: the counts since then, and what each stream was ahead before.
+TEST(Mixture, LeadKeepsThePromiseAcrossAChange) {
+  const CounterRandom random(3, "mixture_test");
+  uint64_t at = 0;
+  const std::vector<std::vector<int64_t>> shares = {{5, 1, 0, 3}, {1, 1, 7, 1}, {0, 2, 2, 9}};
+  constexpr int64_t kLongest = 300;
+  std::vector<int64_t> drawn(4, 0);
+  std::vector<double> given(4, 0), due(4, 0);
+  for (const std::vector<int64_t>& weights : shares) {
+    const Mixture mixture(weights);
+    for (int step = 0; step < 2000; ++step) {
+      std::vector<int64_t> next(4);
+      for (int64_t& n : next) n = 1 + static_cast<int64_t>(random.Below(at++, kLongest));
+      const int32_t s = mixture.Choose(drawn, [&](int32_t s) { return next[s]; });
+      drawn[s] += next[s];
+      given[s] += static_cast<double>(next[s]);
+      for (size_t i = 0; i < 4; ++i) {
+        due[i] +=
+            static_cast<double>(next[s] * weights[i]) / static_cast<double>(mixture.total_weight());
+        // What was due of a stream that is left out from here on is given up.
+        if (weights[i] > 0) {
+          ASSERT_LE(std::abs(given[i] - due[i]), 2 * kLongest);
+        }
+      }
+    }
+    drawn = mixture.Lead(drawn);
+    for (size_t i = 0; i < 4; ++i) {
+      if (weights[i] == 0) {
+        EXPECT_EQ(drawn[i], 0);
+      }
+      EXPECT_LE(std::abs(drawn[i]), kLongest + 1);
     }
   }
-  MixtureConfig half;
-  half.alpha = kDefaultMixtureAlpha;
-  EXPECT_EQ(MixtureWeights({}, *corpus).value(), MixtureWeights(half, *corpus).value());
-}
-
-TEST(Mixture, ExplicitWeights) {
-  const auto corpus = TokenCorpus::Open(testing_data::FixtureFolder() + "/shards").value();
-  MixtureConfig config;
-  config.weights = {{"de", 1.0}, {"th", 3.0}};
-  const std::vector<int64_t> weights = MixtureWeights(config, *corpus).value();
-  for (size_t l = 0; l < weights.size(); ++l) {
-    const std::string& name = corpus->languages()[l];
-    EXPECT_EQ(weights[l] > 0, name == "de" || name == "th");
-    if (name == "de") {
-      EXPECT_NEAR(static_cast<double>(weights[l]) * 3, 1 << 20, 2);
-    } else if (name == "th") {
-      EXPECT_EQ(weights[l], 1 << 20);
-    }
-  }
-  config.weights = {{"de", 1.0}, {"xx", 1.0}};
-  const absl::Status status = MixtureWeights(config, *corpus).status();
-  EXPECT_THAT(std::string(status.message()), HasSubstr("data.mixture.weights.xx: "));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("only ar, bg"));
 }
 
 }  // namespace

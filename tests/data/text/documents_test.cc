@@ -1,5 +1,3 @@
-#include "data/text/documents.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +5,7 @@
 #include <sstream>
 
 #include "data/shard/corpus_index.h"
+#include "data/text/list_files.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
@@ -52,11 +51,14 @@ TEST(Documents, MalformedRecordsAreNamedAndReadingGoesOn) {
       {"", "not JSON in UTF-8"},
       {"[1]", "not a JSON object"},
       {"{\"text\": 3}", "\"text\" must be text"},
-      {R"({"text":"a","language":"xx","source":"s","group":"g"})", "\"id\" is missing"},
+      {R"({"language":"xx","id":"i"})", "\"text\" is missing"},
+      {R"({"text":"a"} trailing)", "not JSON in UTF-8"},
+      {R"({"text":"a","x":tru})", "not JSON in UTF-8"},
       {R"({"text":"a","language":"yy","source":"s","group":"g","id":"i"})",
-       "language 'yy' in the file of 'xx'"},
-      {"{\"text\":\"\xff\",\"language\":\"xx\",\"source\":\"s\",\"group\":\"g\",\"id\":\"i\"}",
-       "not JSON in UTF-8"},
+       "language 'yy' in a file of 'xx'"},
+      {"{\"text\":\"a\",\"language\":\"xx\",\"source\":\"s\",\"group\":\"g\",\"id\":\"\xff\"}",
+       "a field is not UTF-8"},
+      {"{\"text\":\"a\xff", "not JSON in UTF-8"},
       {R"({"text":"\ud800","language":"xx","source":"s","group":"g","id":"i"})", "UTF-8"}};
   std::string text;
   for (const auto& [line, why] : bad) text += line + "\n";
@@ -73,6 +75,15 @@ TEST(Documents, MalformedRecordsAreNamedAndReadingGoesOn) {
   }
   ASSERT_TRUE(reader->Next(document).value());
   EXPECT_EQ(document.text, "good");
+}
+
+TEST(Documents, BytesThatAreNotUtf8AreLeftToTheCleaner) {
+  const std::string path = TempFolder("not-utf8") + "/xx.jsonl";
+  WriteText(path, "{\"text\":\"caf\xe9 \xe2\x82 \\u00e9\",\"id\":\"1\"}\n");
+  const auto reader = DocumentReader::Open({path, Split::kTrain, "xx", 1}).value();
+  TextDocument document;
+  ASSERT_TRUE(reader->Next(document).value());
+  EXPECT_EQ(document.text, "caf\xff \xff\xff \u00e9");
 }
 
 TEST(Documents, MissingFilesAndLanguages) {
@@ -113,6 +124,7 @@ TEST(Documents, BuildCountsInKeptAndDropped) {
   std::ostringstream out;
   ASSERT_EQ(BuildTokenizer(config, out), absl::OkStatus());
   config.corpus.path = folder + "/odd";
+  config.corpus.max_malformed = 0;
   WriteText(config.corpus.path + "/heldout/xx.jsonl",
             Record("held out", "h1", "xx", "shared") + Record("other", "h2"));
   WriteText(config.corpus.path + "/train/xx.jsonl",

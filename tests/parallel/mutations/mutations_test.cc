@@ -106,7 +106,7 @@ RunConfig Config(const std::vector<std::string>& more = {}) {
                                         "--train.microbatch_sequences=1",
                                         "--data.sequence_length=128",
                                         "--data.batch_sequences=4",
-                                        "--data.packing.open_bins=1",
+                                        "--data.packing.look_ahead=1",
                                         "--model.moe.sequence_loss=0.01",
                                         "--model.moe.balance_loss=0.01"};
   overrides.insert(overrides.end(), more.begin(), more.end());

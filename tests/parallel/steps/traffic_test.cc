@@ -20,7 +20,7 @@ RunConfig Config() {
   auto config = LoadConfigFile<RunConfig>(
       train_test::ConfigPath("moe-tiny"),
       {"--data.path=" + train_test::TinyData(), "--train.microbatch_sequences=1",
-       "--data.sequence_length=128", "--data.batch_sequences=8", "--data.packing.open_bins=1",
+       "--data.sequence_length=128", "--data.batch_sequences=8", "--data.packing.look_ahead=1",
        "--model.moe.experts=4", "--model.moe.top_k=4", "--model.moe.sequence_loss=0"});
   EXPECT_TRUE(config.ok()) << config.status();
   return *config;
