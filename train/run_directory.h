@@ -1,7 +1,7 @@
 // The folder of one run: everything needed to continue, compare or explain it.
 //
 //   config.yaml      the resolved config
-//   tokenizer.model  the tokenizer of its data
+//   tokenizer.model  the tokenizer of its data (or tokenizer.json, tokenizer.tiktoken)
 //   metrics.jsonl    one JSON object a step or validation
 //   checkpoints/     checkpoint/save.h
 //   log/rank-0.txt   what was logged

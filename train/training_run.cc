@@ -212,7 +212,7 @@ absl::Status TrainingRun::WriteRunFiles() {
   const BatchLoader& loader = trainer_->loader();
   RETURN_IF_ERROR(WriteFileAtomic(directory_->File(kDataLedgerFile),
                                   LedgerToJson(loader.ledger(), loader.streams()).dump(1) + "\n"));
-  return CopyTokenizer(loader.corpus().tokenizer_path(), config_.run.dir).status();
+  return CopyTokenizer(loader.corpus().tokenizer_path(), directory_->path());
 }
 
 void TrainingRun::PrintStart() const {

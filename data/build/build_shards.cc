@@ -113,12 +113,11 @@ bool IsWhole(const std::string& path, const CorpusIndex& index, int64_t threads)
   return report.ok() && report->damage.empty();
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTrained(const TokenizerConfig& config) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
-      OpenTokenizer(config.model, config.special);
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTrained(const std::string& path) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenTokenizer(path);
   if (absl::IsNotFound(tokenizer.status())) {
     return absl::NotFoundError(
-        StrCat(config.model, ": not there; `choir tokenizer train CONFIG` makes it"));
+        StrCat(path, ": not there; `choir tokenizer train CONFIG` makes it"));
   }
   return tokenizer;
 }
@@ -150,11 +149,8 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
                         std::ostream& out) {
   const std::string& path = config.shards.path;
   const std::string folder = kFolderPrefix + index.inputs.substr(0, 12);
-  RETURN_IF_ERROR(MakeDirectories(StrCat(path, "/", folder)));
-  ASSIGN_OR_RETURN(
-      const std::string file,
-      CopyTokenizer(config.tokenizer.model, StrCat(path, "/", folder), config.tokenizer.special));
-  index.tokenizer = {StrCat(folder, "/", file), tokenizer.fingerprint(), tokenizer.vocab_size(),
+  ASSIGN_OR_RETURN(const std::string name, TokenizerFileName(config.tokenizer.model));
+  index.tokenizer = {StrCat(folder, "/", name), tokenizer.fingerprint(), tokenizer.vocab_size(),
                      tokenizer.bos_id(),        tokenizer.eos_id(),      tokenizer.pad_id()};
   ASSIGN_OR_RETURN(const WorkFolder work, WorkFolder::Open(StrCat(path, "/", kWorkFolder)));
   ASSIGN_OR_RETURN(SpooledBuild spooled, SpoolUnits(config, plan, work.path(), clock));
@@ -169,6 +165,8 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
     PrintBuildReport(spooled.report, out);
     return status;
   }
+  RETURN_IF_ERROR(MakeDirectories(StrCat(path, "/", folder)));
+  RETURN_IF_ERROR(CopyTokenizer(config.tokenizer.model, StrCat(path, "/", folder)));
   BuildReport encoded;
   RETURN_IF_ERROR(
       EncodeSpool({config, tokenizer, spooled, fates, folder, work.path()}, index, encoded, clock));
@@ -189,7 +187,7 @@ absl::Status BuildShards(const DataBuildConfig& config, std::ostream& out) {
   // Documents may say nothing of their language if it is going to be identified.
   const bool identifies = config.clean.language_id.action == LanguageAction::kAssign;
   ASSIGN_OR_RETURN(std::vector<TextFile> files, FollowTextFiles(config.corpus, !identifies));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer.model));
   StageClock clock;
   ASSIGN_OR_RETURN(const std::string settings, SpoolSettings(config));
   ASSIGN_OR_RETURN(const BuildPlan plan,

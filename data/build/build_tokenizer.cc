@@ -44,7 +44,7 @@ void AddSentences(std::string_view text, std::vector<std::string>& sentences) {
 }
 
 struct Sample {
-  std::vector<std::string> sentences;  // whole documents for bpe, which is trained as it encodes
+  std::vector<std::string> sentences;    // whole documents for bpe, which is trained as it encodes
   std::map<std::string, int64_t> bytes;  // by language
 };
 

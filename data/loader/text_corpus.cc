@@ -47,9 +47,8 @@ absl::StatusOr<std::shared_ptr<const TextCorpus>> TextCorpus::Open(const DataBui
   corpus->name_ = name;
   corpus->cache_bytes_ = static_cast<size_t>(config.memory_mib) << 20;
   RETURN_IF_ERROR(MakeDirectories(config.cache));
-  ASSIGN_OR_RETURN(const std::string tokenizer_file,
-                   CopyTokenizer(build.tokenizer.model, config.cache, build.tokenizer.special));
-  const std::string tokenizer_path = StrCat(config.cache, "/", tokenizer_file);
+  RETURN_IF_ERROR(CopyTokenizer(build.tokenizer.model, config.cache));
+  ASSIGN_OR_RETURN(const std::string tokenizer_path, FindTokenizer(config.cache));
   ASSIGN_OR_RETURN(corpus->tokenizer_, OpenTokenizer(tokenizer_path));
   ASSIGN_OR_RETURN(corpus->cleaner_, Cleaner::Make(build.clean));
   ASSIGN_OR_RETURN(corpus->index_, TextIndex::Open(build.corpus, config.cache));

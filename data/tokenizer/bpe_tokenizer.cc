@@ -52,7 +52,7 @@ absl::Status CheckAdded(const BpeSpec& spec) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BpeTokenizer>> BpeTokenizer::Make(
-    BpeSpec spec, const std::vector<SpecialTokensConfig>& sources) {
+    BpeSpec spec, const std::vector<SpecialNames>& sources) {
   RETURN_IF_ERROR(CheckAdded(spec));
   std::unordered_map<std::string_view, int32_t> id_of;
   for (size_t id = 0; id < spec.vocabulary.bytes.size(); ++id) {
@@ -124,6 +124,7 @@ BpeTokenizer::BpeTokenizer(BpeSpec spec, BpeModel model, SpecialIds special)
     if (id >= bytes_.size()) bytes_.resize(id + 1);
     bytes_[id] = token.special ? "" : token.content;
   }
+  added_ = std::move(spec.added);
   fingerprint_ = ToHex(HashOf128(StrCat(kScheme, "\n", splitter_->version(), "\n", special.bos, " ",
                                         special.eos, " ", special.pad, "\n", spec.identity)));
 }
@@ -184,6 +185,13 @@ void BpeTokenizer::Encode(std::string_view text, std::vector<int32_t>& ids) cons
 
 void BpeTokenizer::EncodeWithSpecial(std::string_view text, std::vector<int32_t>& ids) const {
   EncodeSegments(text, all_tokens_, ids);
+}
+
+int32_t BpeTokenizer::FindId(std::string_view name) const {
+  for (const AddedToken& token : added_) {
+    if (token.content == name) return token.id;
+  }
+  return Tokenizer::FindId(name);
 }
 
 std::string_view BpeTokenizer::Bytes(int32_t id) const {

@@ -30,7 +30,7 @@ class BpeTokenizer : public Tokenizer {
  public:
   // `sources` are what names the special tokens, the most important first.
   static absl::StatusOr<std::unique_ptr<BpeTokenizer>> Make(
-      BpeSpec spec, const std::vector<SpecialTokensConfig>& sources);
+      BpeSpec spec, const std::vector<SpecialNames>& sources);
 
   using Tokenizer::Encode;
   // Text that spells a special token is text. Added tokens that are not special are found, unless

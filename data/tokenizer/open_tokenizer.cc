@@ -1,4 +1,4 @@
-// OpenTokenizer, CopyTokenizer and FindTokenizer of data/tokenizer/tokenizer.h.
+// The functions about files of data/tokenizer/tokenizer.h.
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -46,16 +46,15 @@ absl::StatusOr<std::optional<std::string>> ReadIfThere(const std::string& path) 
 struct Source {
   std::string content;
   Kind kind;
-  std::vector<SpecialTokensConfig> special;  // the most important first
+  std::vector<SpecialNames> special;  // the most important first
   RankSettings ranks;
 };
 
-absl::StatusOr<Source> ReadSource(const std::string& path, const SpecialTokensConfig& special) {
+absl::StatusOr<Source> ReadSource(const std::string& path) {
   Source source;
   ASSIGN_OR_RETURN(source.content, ReadFile(path));
   source.kind = KindOf(source.content);
   if (source.kind == Kind::kSentencePiece) return source;
-  source.special.push_back(special);
   const std::string config_path = Beside(path, kConfigFile), map_path = Beside(path, kMapFile);
   ASSIGN_OR_RETURN(const std::optional<std::string> config, ReadIfThere(config_path));
   ASSIGN_OR_RETURN(const std::optional<std::string> map, ReadIfThere(map_path));
@@ -77,16 +76,9 @@ absl::StatusOr<Source> ReadSource(const std::string& path, const SpecialTokensCo
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path,
-                                                         const SpecialTokensConfig& special) {
-  ASSIGN_OR_RETURN(Source source, ReadSource(path, special));
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path) {
+  ASSIGN_OR_RETURN(Source source, ReadSource(path));
   if (source.kind == Kind::kSentencePiece) {
-    if (!special.bos.empty() || !special.eos.empty() || !special.pad.empty()) {
-      return absl::InvalidArgumentError(
-          StrCat(path,
-                 ": a SentencePiece model names its own special tokens; leave "
-                 "tokenizer.special out"));
-    }
     return SentencePieceTokenizer::FromModel(std::move(source.content), path);
   }
   BpeSpec spec;
@@ -98,9 +90,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
   return BpeTokenizer::Make(std::move(spec), source.special);
 }
 
-absl::StatusOr<std::string> CopyTokenizer(const std::string& path, const std::string& folder,
-                                          const SpecialTokensConfig& special) {
-  ASSIGN_OR_RETURN(const Source source, ReadSource(path, special));
+absl::StatusOr<std::string> TokenizerFileName(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string content, ReadFile(path));
+  return std::string(NameOf(KindOf(content)));
+}
+
+absl::Status CopyTokenizer(const std::string& path, const std::string& folder) {
+  ASSIGN_OR_RETURN(const Source source, ReadSource(path));
   const std::string name = NameOf(source.kind);
   if (source.kind != Kind::kSentencePiece) {
     // The names that count, and what a rank file does not say itself.
@@ -118,8 +114,7 @@ absl::StatusOr<std::string> CopyTokenizer(const std::string& path, const std::st
     }
     RETURN_IF_ERROR(WriteFileAtomic(StrCat(folder, "/", kConfigFile), config.dump(1) + "\n"));
   }
-  RETURN_IF_ERROR(WriteFileAtomic(StrCat(folder, "/", name), source.content));
-  return name;
+  return WriteFileAtomic(StrCat(folder, "/", name), source.content);
 }
 
 absl::StatusOr<std::string> FindTokenizer(const std::string& folder) {

@@ -8,27 +8,23 @@
 namespace choir {
 namespace {
 
-using Field = std::string SpecialTokensConfig::*;
+using Field = std::string SpecialNames::*;
 
 struct Role {
   Field field;
-  const char* key;           // in Choir's config
-  const char* hugging_face;  // in the files of Hugging Face
+  const char* key;  // in the files of Hugging Face
   std::vector<const char*> common;
 };
 
 const std::vector<Role>& Roles() {
   static const auto* const roles = new std::vector<Role>{
-      {&SpecialTokensConfig::eos,
-       "eos",
+      {&SpecialNames::eos,
        "eos_token",
        {"<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>"}},
-      {&SpecialTokensConfig::bos,
-       "bos",
+      {&SpecialNames::bos,
        "bos_token",
        {"<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>", "<s>", "<bos>"}},
-      {&SpecialTokensConfig::pad,
-       "pad",
+      {&SpecialNames::pad,
        "pad_token",
        {"<|pad|>", "<pad>", "<｜▁pad▁｜>", "<|finetune_right_pad_id|>", "[PAD]"}},
   };
@@ -37,19 +33,18 @@ const std::vector<Role>& Roles() {
 
 }  // namespace
 
-absl::StatusOr<SpecialTokensConfig> ReadSpecialNames(const std::string& text,
-                                                     const std::string& name) {
+absl::StatusOr<SpecialNames> ReadSpecialNames(const std::string& text, const std::string& name) {
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return absl::InvalidArgumentError(StrCat(name, ": not a JSON object"));
-  SpecialTokensConfig names;
+  SpecialNames names;
   for (const Role& role : Roles()) {
-    const auto found = json.find(role.hugging_face);
+    const auto found = json.find(role.key);
     if (found == json.end() || found->is_null()) continue;
     const nlohmann::json content =
         found->is_object() ? found->value("content", nlohmann::json()) : *found;
     if (!content.is_string()) {
       return absl::InvalidArgumentError(
-          StrCat(name, ": ", role.hugging_face, " is neither text nor an object with content"));
+          StrCat(name, ": ", role.key, " is neither text nor an object with content"));
     }
     names.*role.field = content.get<std::string>();
   }
@@ -57,20 +52,21 @@ absl::StatusOr<SpecialTokensConfig> ReadSpecialNames(const std::string& text,
 }
 
 absl::StatusOr<SpecialIds> ResolveSpecialIds(
-    const std::vector<SpecialTokensConfig>& sources,
+    const std::vector<SpecialNames>& sources,
     const std::function<std::optional<int32_t>(const std::string&)>& id_of,
     const std::string& name) {
   std::vector<int32_t> ids;  // as Roles
   for (const Role& role : Roles()) {
     int32_t id = -1;
-    for (const SpecialTokensConfig& source : sources) {
+    for (const SpecialNames& source : sources) {
       const std::string& wanted = source.*role.field;
       if (wanted.empty()) continue;
       const std::optional<int32_t> found = id_of(wanted);
       if (!found) {
-        return absl::InvalidArgumentError(StrCat(name, ": its ", role.hugging_face, " '", wanted,
-                                                 "' is no token of it; set tokenizer.special.",
-                                                 role.key, " to one that is"));
+        return absl::InvalidArgumentError(
+            StrCat(name, ": its ", role.key, " '", wanted,
+                   "' is no token of it; correct the name in "
+                   "tokenizer_config.json or special_tokens_map.json"));
       }
       id = *found;
       break;
@@ -83,7 +79,7 @@ absl::StatusOr<SpecialIds> ResolveSpecialIds(
       return absl::InvalidArgumentError(
           StrCat(name,
                  ": no token ends a text: neither tokenizer_config.json beside it nor a common "
-                 "name says which; name one in tokenizer.special.eos"));
+                 "name says which; name one there, as eos_token"));
     }
     ids.push_back(id);
   }

@@ -11,18 +11,11 @@
 
 namespace choir {
 
-// A config section; what is empty is found: in tokenizer_config.json or special_tokens_map.json
-// beside the tokenizer's file, else by the names that are common.
-struct SpecialTokensConfig {
+// Their names; empty where none is given.
+struct SpecialNames {
   std::string bos;
   std::string eos;
   std::string pad;
-
-  void Visit(auto&& v) {
-    v("bos", bos, "token before each text; empty: found, or the end's");
-    v("eos", eos, "token after each text; empty: found");
-    v("pad", pad, "token that fills rows up; empty: found, or the end's");
-  }
 };
 
 struct SpecialIds {
@@ -33,13 +26,13 @@ struct SpecialIds {
 
 // The names that a tokenizer_config.json or a special_tokens_map.json gives; empty where it gives
 // none. `name` is what errors call the file.
-absl::StatusOr<SpecialTokensConfig> ReadSpecialNames(const std::string& json,
-                                                     const std::string& name);
+absl::StatusOr<SpecialNames> ReadSpecialNames(const std::string& json, const std::string& name);
 
-// `id_of` finds a token by its name. Of several sources the first that names a token counts. A
-// named token that is not there, and an end that cannot be found, are InvalidArgument.
+// `id_of` finds a token by its name. Of several sources the first that names a token counts, then
+// the names that are common; the beginning and the padding are else the end. A named token that is
+// not there, and an end that cannot be found, are InvalidArgument.
 absl::StatusOr<SpecialIds> ResolveSpecialIds(
-    const std::vector<SpecialTokensConfig>& sources,
+    const std::vector<SpecialNames>& sources,
     const std::function<std::optional<int32_t>(const std::string&)>& id_of,
     const std::string& name);
 

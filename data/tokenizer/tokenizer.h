@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "data/tokenizer/special_tokens.h"
 
 namespace choir {
 
@@ -46,6 +45,7 @@ class Tokenizer {
     }
     return -1;
   }
+
   // Whether Decode(Encode(text)) is the text, always; else it is the text normalised.
   virtual bool lossless() const { return true; }
 
@@ -58,17 +58,17 @@ class Tokenizer {
 };
 
 // Opens a tokenizer by what its file holds: a SentencePiece model, a tokenizer.json of Hugging Face
-// (data/tokenizer/hugging_face.h), or tiktoken's ranks (data/tokenizer/rank_file.h). `special` goes
-// before what tokenizer_config.json and special_tokens_map.json beside it say; a SentencePiece
-// model has its own, and `special` must be empty.
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path,
-                                                         const SpecialTokensConfig& special = {});
+// (data/tokenizer/hugging_face.h), or tiktoken's ranks (data/tokenizer/rank_file.h). Of the last
+// two tokenizer_config.json and special_tokens_map.json beside the file name the special tokens;
+// else common names do.
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path);
 
-// Copies a tokenizer into a folder under the name of its kind (tokenizer.model, tokenizer.json or
-// tokenizer.tiktoken), with what was found beside it and `special` in a tokenizer_config.json, so
-// that OpenTokenizer of the copy is the same tokenizer. Returns the name.
-absl::StatusOr<std::string> CopyTokenizer(const std::string& path, const std::string& folder,
-                                          const SpecialTokensConfig& special = {});
+// The name that a copy of it gets: tokenizer.model, tokenizer.json or tokenizer.tiktoken.
+absl::StatusOr<std::string> TokenizerFileName(const std::string& path);
+
+// Copies a tokenizer into a folder under that name, and what was found beside it into a
+// tokenizer_config.json, so that OpenTokenizer of the copy is the same tokenizer.
+absl::Status CopyTokenizer(const std::string& path, const std::string& folder);
 
 // The path of the tokenizer that CopyTokenizer left in a folder; NotFound if there is none.
 absl::StatusOr<std::string> FindTokenizer(const std::string& folder);

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "base/config_load.h"
-#include "data/tokenizer/special_tokens.h"
 
 namespace choir {
 
@@ -18,7 +17,6 @@ struct EnumNames<TokenizerKind> {
 
 struct TokenizerConfig {
   std::string model;
-  SpecialTokensConfig special;
   TokenizerKind kind = TokenizerKind::kSentencePiece;
   int64_t vocab_size = 8192;
   int64_t sample_bytes_per_language = 250'000;
@@ -32,7 +30,6 @@ struct TokenizerConfig {
       "the tokenizer's file: written by `choir tokenizer train`, or any that "
       "docs/tokenizers.md lists",
       Required(), NonEmpty());
-    v("special", special, "special tokens of a tokenizer.json or of tiktoken's ranks");
     v("kind", kind, "what is trained: a SentencePiece model, or byte-level BPE as tokenizer.json");
     v("vocab_size", vocab_size, "number of ids, 260 of which are bytes and special",
       InRange(300, 1 << 20));

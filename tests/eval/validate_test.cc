@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "eval/model_input.h"
 #include "data/shard/token_corpus.h"
+#include "eval/model_input.h"
 #include "tests/data/test_corpus.h"
 #include "tests/model/model_testing.h"
 

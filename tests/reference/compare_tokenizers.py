@@ -5,9 +5,9 @@
     tests/reference/compare_tokenizers.py build/cpu/train/choir MODEL... --text FILE.jsonl...
 
 MODEL is a rank file named after its family (cl100k_base.tiktoken, o200k_base.tiktoken), compared
-with tiktoken, or a tokenizer.json, compared with tokenizers. Texts are encoded as plain text (special
-tokens are text), adversarial strings also with special tokens. Prints a table and exits 1 if any
-text differs.
+with tiktoken, or a tokenizer.json, compared with tokenizers. Texts are encoded as plain text
+(special tokens are text), adversarial strings also with special tokens. Prints a table and exits 1
+if any text differs.
 """
 
 import argparse

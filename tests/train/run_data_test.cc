@@ -93,8 +93,8 @@ TEST(RunDataTest, TrainingOnRawText) {
   ProcessResult result = Choir(TrainArgs("tiny", whole, with({"--train.steps=12"})));
   ASSERT_EQ(result.exit, 0) << result.err;
   // The schedule of the learning rate is that of 12 steps.
-  Process first(ChoirCommand(TrainArgs("tiny", resumed, with({"--train.steps=12",
-                                                               "--checkpoint.interval=2"}))));
+  Process first(ChoirCommand(
+      TrainArgs("tiny", resumed, with({"--train.steps=12", "--checkpoint.interval=2"}))));
   ASSERT_TRUE(first.WaitForStep(resumed, 5));
   first.Signal(9);
   first.Wait();

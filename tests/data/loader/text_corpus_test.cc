@@ -131,8 +131,7 @@ TEST(TextCorpus, WhatCleaningDropsIsPassedOver) {
   const std::string folder = testing_data::TempFolder("text_clean");
   const DataConfig all = TextConfig(folder);
   const auto before = OpenCorpus(all).value();
-  DataConfig config =
-      TextConfig(folder, "clean:\n  filters:\n    min_characters: 300\n");
+  DataConfig config = TextConfig(folder, "clean:\n  filters:\n    min_characters: 300\n");
   const auto corpus = OpenCorpus(config).value();
   EXPECT_NE(corpus->fingerprint(), before->fingerprint());
   std::set<uint64_t> dropped;
