@@ -1,10 +1,11 @@
 #include "data/clean/dedup.h"
 
 #include <algorithm>
-#include <deque>
+#include <optional>
+#include <span>
+#include <tuple>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "base/status.h"
@@ -17,8 +18,6 @@
 
 namespace choir {
 namespace {
-
-constexpr size_t kWriteBuffer = 1 << 20;
 
 struct ExactEntry {
   Hash128 hash;
@@ -80,7 +79,7 @@ class DedupIndex::Impl {
   Impl(const DedupConfig& config, const std::string& folder, NearGroups groups)
       : config_(config),
         hasher_(config.bands * config.rows, static_cast<uint64_t>(config.seed)),
-        exact_(folder, ExactMemory(config)),
+        exact_(std::in_place, folder, ExactMemory(config)),
         bands_(folder, config.memory - ExactMemory(config)),
         groups_(std::move(groups)) {}
 
@@ -106,7 +105,7 @@ class DedupIndex::Impl {
   absl::Mutex mutex_;
   absl::Status status_;
   uint64_t documents_ = 0;
-  SpillSorter<ExactEntry> exact_;
+  std::optional<SpillSorter<ExactEntry>> exact_;  // until exact duplicates are found
   SpillSorter<BandEntry> bands_;
   NearGroups groups_;
   std::vector<bool> is_exact_duplicate_;  // by document
@@ -145,7 +144,7 @@ void DedupIndex::Impl::Add(DocumentKey key, const Signature& signature) {
 
 absl::Status DedupIndex::Impl::AddLocked(DocumentKey key, const Signature& signature) {
   const uint64_t document = documents_++;
-  RETURN_IF_ERROR(exact_.Add({signature.exact, key, document}));
+  RETURN_IF_ERROR(exact_->Add({signature.exact, key, document}));
   if (config_.mode != DedupMode::kNear) return absl::OkStatus();
   RETURN_IF_ERROR(groups_.AddDocument(key, signature.sketch));
   for (const uint64_t hash : signature.bands) RETURN_IF_ERROR(bands_.Add({hash, document}));
@@ -153,13 +152,13 @@ absl::Status DedupIndex::Impl::AddLocked(DocumentKey key, const Signature& signa
 }
 
 absl::Status DedupIndex::Impl::FindExact(DuplicateSet& duplicates) {
-  RETURN_IF_ERROR(exact_.Sort());
+  RETURN_IF_ERROR(exact_->Sort());
   is_exact_duplicate_.assign(documents_, false);
   ExactEntry entry;
   Hash128 last;
   bool first = true;
   while (true) {
-    ASSIGN_OR_RETURN(const bool more, exact_.Next(entry));
+    ASSIGN_OR_RETURN(const bool more, exact_->Next(entry));
     if (!more) break;
     if (!first && entry.hash == last) {
       is_exact_duplicate_[entry.document] = true;
@@ -168,6 +167,7 @@ absl::Status DedupIndex::Impl::FindExact(DuplicateSet& duplicates) {
     last = entry.hash;
     first = false;
   }
+  exact_.reset();
   std::sort(duplicates.exact_.begin(), duplicates.exact_.end());
   return absl::OkStatus();
 }

@@ -28,10 +28,9 @@ class SpillSorter {
 
   absl::Status Add(const Record& record) {
     if (records_.size() == capacity_) RETURN_IF_ERROR(WriteRun());
-    // Not doubled beyond what may be held.
-    if (records_.size() == records_.capacity()) {
-      records_.reserve(std::min(capacity_, std::max<size_t>(1024, 2 * records_.size())));
-    }
+    // All at once: memory that is not written to yet costs nothing, and growing would hold two
+    // copies for a while.
+    if (records_.capacity() == 0) records_.reserve(capacity_);
     records_.push_back(record);
     return absl::OkStatus();
   }
