@@ -129,13 +129,6 @@ BpeTokenizer::BpeTokenizer(BpeSpec spec, BpeModel model, SpecialIds special)
                                         special.eos, " ", special.pad, "\n", spec.identity)));
 }
 
-int32_t BpeTokenizer::FindId(std::string_view name) const {
-  for (const AddedToken& token : added_) {
-    if (token.content == name) return token.id;
-  }
-  return Tokenizer::FindId(name);
-}
-
 void BpeTokenizer::EncodeText(std::string_view text, std::vector<int32_t>& ids) const {
   thread_local std::vector<uint32_t> ends;
   std::string prefixed;

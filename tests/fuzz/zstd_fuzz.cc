@@ -36,6 +36,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string large = Unpacked(packed, 65536, large_failed);
   const size_t both = std::min(small.size(), large.size());
   CHECK(small.compare(0, both, large, 0, both) == 0);
-  if (small.size() < kMaxBytes && large.size() < kMaxBytes) CHECK(small_failed == large_failed);
+  if (small.size() < kMaxBytes && large.size() < kMaxBytes) {
+    CHECK(small_failed == large_failed);
+  }
   return 0;
 }

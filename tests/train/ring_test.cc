@@ -46,9 +46,10 @@ void ExpectRows(const Tensor& here, const Tensor& whole, const RowRuns& runs) {
 
 TEST(RingThreadTest, RanksGetTheirTokensAndUnequalPadding) {
   const RunConfig config = PaddedConfig();
+  config.data.batch_sequences = 4;
   const auto loader = BatchLoader::Open(config.data);
   ASSERT_TRUE(loader.ok()) << loader.status();
-  const auto batch = (*loader)->Next(4);
+  const auto batch = (*loader)->Next();
   ASSERT_TRUE(batch.ok()) << batch.status();
   const ModelInput whole = MicrobatchInput(*batch, 0, 4);
   ASSERT_LT(batch->num_labels, batch->tokens.NumElements()) << "no padding";
