@@ -45,7 +45,7 @@ void ExpectRows(const Tensor& here, const Tensor& whole, const RowRuns& runs) {
 }
 
 TEST(RingThreadTest, RanksGetTheirTokensAndUnequalPadding) {
-  const RunConfig config = PaddedConfig();
+  RunConfig config = PaddedConfig();
   config.data.batch_sequences = 4;
   const auto loader = BatchLoader::Open(config.data);
   ASSERT_TRUE(loader.ok()) << loader.status();
