@@ -4,9 +4,9 @@
     python3 -m pip install tokenizers==0.23.3 tiktoken==0.14.0 quicktok-v1==0.4.0
     bench/tokenizer_bench_peers.py build/cpu/bench/tokenizer_bench MODEL... --text FILE.jsonl...
 
-Each runs in one thread; the figure is MB for a second of processor time, the best of three runs over
-all texts (of five for Choir). A rank file is compared with tiktoken and quicktok, a tokenizer.json with
-Hugging Face tokenizers.
+Each runs in one thread; the figure is MB for a second of processor time, the best of three runs
+over all texts (of five for Choir). A rank file is compared with tiktoken and quicktok, a
+tokenizer.json with Hugging Face tokenizers.
 """
 
 import argparse
