@@ -1,7 +1,9 @@
-// `choir tokenizer train|encode|decode`
+// `choir tokenizer train|encode|stats|decode`
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "data/build/commands.h"
 #include "train/commands.h"
@@ -43,6 +45,13 @@ void AddTokenizerCommand(Program& program) {
       if (*lines) return ReportError(EncodeLines(*path, *special, std::cin, std::cout));
       return ReportError(EncodeText(*path, StandardInput(), std::cout));
     };
+  });
+  auto files = std::make_shared<std::vector<std::string>>();
+  CLI::App* stats = tokenizer->add_subcommand("stats", "Tokens by character, word and byte");
+  stats->add_option("model", *path, "tokenizer file")->required();
+  stats->add_option("texts", *files, "JSON lines with text and language")->required();
+  stats->callback([&program, path, files] {
+    program.run = [path, files] { return ReportError(PrintFertility(*path, *files, std::cout)); };
   });
   CLI::App* decode = tokenizer->add_subcommand("decode", "Token ids on standard input as text");
   decode->add_option("model", *path, "tokenizer file")->required();

@@ -6,6 +6,7 @@
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "data/build/build_config.h"
@@ -36,6 +37,10 @@ absl::Status EncodeText(const std::string& model, std::string_view text, std::os
 // `out`. With `special`, text that spells a special token becomes it.
 absl::Status EncodeLines(const std::string& model, bool special, std::istream& in,
                          std::ostream& out);
+// `choir tokenizer stats MODEL TEXT.jsonl...`: tokens by character, word and byte (data/tokenizer/
+// fertility.h) of the texts, by language. A record needs `text` and may have `language`.
+absl::Status PrintFertility(const std::string& model, const std::vector<std::string>& files,
+                            std::ostream& out);
 // `choir tokenizer decode MODEL`: the text of ids separated by white space, nothing added.
 absl::Status DecodeIds(const std::string& model, std::string_view ids, std::ostream& out);
 
