@@ -37,7 +37,7 @@ corpus: {{path: {cls.folder}/corpus}}
 clean: {{dedup: {{mode: near}}}}
 tokenizer: {{model: {cls.folder}/tokenizer.model, vocab_size: 1024,
   sample_bytes_per_language: 4000, character_coverage: 0.98}}
-shards: {{path: {cls.folder}/shards, max_tokens_per_shard: 100000, threads: 2}}
+shards: {{path: {cls.folder}/shards, max_tokens_per_shard: 40000, threads: 2}}
 """
         (cls.folder / "build.yaml").write_text(config)
         cls.run_choir("tokenizer", "train", check=True)
