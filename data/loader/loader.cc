@@ -156,8 +156,14 @@ namespace {
 
 // A new list may leave out what is still to come, and must leave out what was.
 absl::Status CheckSkips(const DataPlan& before, const DataPlan& after, int64_t batches) {
-  for (int64_t b = 0; b < batches; ++b) {
-    if (before.SkipsBatch(b) == after.SkipsBatch(b)) continue;
+  // The lists can begin to differ only where a range of one of them begins or ends.
+  std::vector<int64_t> places;
+  for (const DataPlan* plan : {&before, &after}) {
+    for (const auto& [first, end] : plan->skip_batches) places.insert(places.end(), {first, end});
+  }
+  std::ranges::sort(places);
+  for (const int64_t b : places) {
+    if (b >= batches || before.SkipsBatch(b) == after.SkipsBatch(b)) continue;
     return absl::InvalidArgumentError(
         StrCat("data.skip.batches: batch ", b,
                before.SkipsBatch(b) ? " was left out and is not listed any more"

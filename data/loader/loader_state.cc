@@ -70,6 +70,7 @@ absl::Status Damaged(const std::string& why) {
 
 absl::StatusOr<LoaderState> ParseSound(const Json& json, const LaneContext& context) {
   RETURN_IF_ERROR(CompareIdentity(json.at("identity"), context));
+  constexpr int64_t kMost = int64_t{1} << 56;  // leaves room to count on
   LoaderState state;
   state.counters.steps = json.at("steps");
   state.counters.rows = json.at("rows");
@@ -79,15 +80,16 @@ absl::StatusOr<LoaderState> ParseSound(const Json& json, const LaneContext& cont
   for (const Json& item : json.at("stream_labels")) {
     const auto [language, source, labels] = item.get<std::tuple<int32_t, int32_t, int64_t>>();
     if (language < 0 || language >= std::ssize(context.corpus->languages()) || source < 0 ||
-        source >= std::ssize(context.corpus->sources()) || labels < 0) {
+        source >= std::ssize(context.corpus->sources()) || labels < 0 || labels > kMost) {
       return Damaged("counters");
     }
     state.counters.stream_labels[{language, source}] = labels;
   }
-  if (state.counters.rows < 0 || state.counters.steps < 0 ||
-      state.counters.batches < state.counters.steps) {
-    return Damaged("counters");
+  for (const int64_t count : {state.counters.steps, state.counters.batches, state.counters.rows,
+                              state.counters.positions, state.counters.labels}) {
+    if (count < 0 || count > kMost) return Damaged("counters");
   }
+  if (state.counters.batches < state.counters.steps) return Damaged("counters");
   ASSIGN_OR_RETURN(state.ledger, LedgerFromJson(json.at("ledger"), context.streams));
   const LaneContext saved(context.corpus, context.config, context.streams, state.ledger.back().plan,
                           context.augmenter);
