@@ -23,11 +23,7 @@ Tensor ValidMask(const Tensor& labels) {
 
 ModelInput MicrobatchInput(const Batch& batch, int64_t first, int64_t count) {
   const int64_t begin = first * batch.length, n = count * batch.length;
-  const auto slot = std::lower_bound(batch.stored.begin(), batch.stored.end(), first);
-  CHECK(batch.stored.end() - slot >= count && slot[0] == first &&
-        slot[count - 1] == first + count - 1)
-      << "rows from " << first << " on are not stored here";
-  const int64_t at = (slot - batch.stored.begin()) * batch.length;
+  const int64_t at = batch.StoredAt(first, count);
   ModelInput input;
   input.tokens = batch.tokens.Rows(at, n);
   input.labels = batch.labels.Rows(at, n);

@@ -197,7 +197,7 @@ void Microbatches::AddDropped(const RoutingReport& report, const ModelInput& inp
                               int microbatch) {
   if (report.dropped.empty()) return;
   const int64_t row = share_.Number(microbatch) * share_.rows;
-  const int32_t* language = batch_->language.data<int32_t>() + row * batch_->length;
+  const int32_t* language = batch_->language.data<int32_t>() + batch_->StoredAt(row, 1);
   for (const RowRun& run : input.block.tokens.local) {
     for (int64_t i = 0; i < run.count; ++i) {
       const int32_t dropped = report.dropped[static_cast<size_t>(run.here + i)];
@@ -224,7 +224,7 @@ void Microbatches::AddSums(const StageOutput& output, const ModelInput& input, i
   if (output.token_nll.tensor().device() == Device::kMeta) return;
   const float* nll = output.token_nll.tensor().data<float>();
   const int64_t row = share_.Number(microbatch) * share_.rows;
-  const int32_t* language = batch_->language.data<int32_t>() + row * batch_->length;
+  const int32_t* language = batch_->language.data<int32_t>() + batch_->StoredAt(row, 1);
   for (const RowRun& run : input.block.tokens.here) {
     for (int64_t i = 0; i < run.count; ++i) {
       const int32_t of_token = language[run.begin + i];

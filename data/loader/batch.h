@@ -5,9 +5,11 @@
 // also when a long document is cut into pieces, and no label comes from another document.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "base/check.h"
 #include "base/hash.h"
 #include "tensor/tensor.h"
 
@@ -55,6 +57,15 @@ struct Batch {
 
   // Chain over everything the loader gave so far, this batch included (docs/data.md).
   Hash128 digest;
+
+  // Where rows [first, first + count), all stored, begin in the tensors. CHECKs that they are.
+  int64_t StoredAt(int64_t first, int64_t count) const {
+    const auto slot = std::lower_bound(stored.begin(), stored.end(), first);
+    CHECK(count > 0 && stored.end() - slot >= count && slot[0] == first &&
+          slot[count - 1] == first + count - 1)
+        << "rows " << first << " to " << first + count - 1 << " are not stored here";
+    return (slot - stored.begin()) * length;
+  }
 };
 
 }  // namespace choir

@@ -30,6 +30,7 @@ TEST(LengthRampTest, DocumentsEndAtACutAndPositionsStartAgain) {
   Batch batch;
   batch.rows = 2;
   batch.length = 8;
+  batch.stored = {0, 1};
   batch.tokens = Tensor::From<int32_t>({16}, kTokens);
   batch.labels = Tensor::From<int32_t>({16}, kLabels);
   batch.positions = Tensor::From<int32_t>({16}, kPositions);
@@ -52,6 +53,16 @@ TEST(LengthRampTest, DocumentsEndAtACutAndPositionsStartAgain) {
                                           {2, 0, 4, 9, 73, 0},
                                           {3, 0, 2, 13, 73, 0}};
   EXPECT_EQ(cut.segments, want);
+  // A rank that trains on the second row only.
+  Batch mine = batch;
+  mine.stored = {1};
+  mine.tokens = batch.tokens.Rows(8, 8);
+  mine.positions = batch.positions.Rows(8, 8);
+  const Batch half = CutRows(mine, 2);
+  EXPECT_EQ(half.stored, (std::vector<int64_t>{2, 3}));
+  const std::span<int32_t> own = half.positions.span<int32_t>();
+  EXPECT_EQ(std::vector<int32_t>(own.begin(), own.end()),
+            (std::vector<int32_t>{0, 1, 2, 3, 0, 1, 0, 1}));
   // One piece changes nothing.
   EXPECT_EQ(CutRows(batch, 1).cu_seqlens, batch.cu_seqlens);
 }

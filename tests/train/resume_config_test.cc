@@ -96,8 +96,9 @@ TEST(RunDirectoryTest, ResumeWithoutACheckpointStartsAndSaysSo) {
 
 TEST(RunDirectoryTest, HoldsWhatItPromises) {
   const std::string run = ShortRun();
-  EXPECT_EQ(Names(run), (std::vector<std::string>{"checkpoints", "config.yaml", "lock", "log",
-                                                  "metrics.jsonl", "tokenizer.model"}));
+  EXPECT_EQ(Names(run),
+            (std::vector<std::string>{"checkpoints", "config.yaml", "data_ledger.json", "lock",
+                                      "log", "metrics.jsonl", "tokenizer.model"}));
   EXPECT_EQ(Names(run + "/log"), (std::vector<std::string>{"rank-0.txt"}));
   EXPECT_EQ(Read(run + "/tokenizer.model"), Read(TinyData() + "/tokenizer.model"));
   // The stored config is whole: it is enough to make the same run again.

@@ -75,31 +75,33 @@ TEST(RunDataTest, AnotherDigestIsNamed) {
   EXPECT_EQ(Choir({"data", "verify"}).exit, 2);
 }
 
-// Straight from the text, killed between steps by its number of steps, and on four ranks.
+// Straight from the text: a killed run goes on, and its batches are found again as by four ranks.
 TEST(RunDataTest, TrainingOnRawText) {
   const std::string source = CHOIR_SOURCE_DIR;
   const std::string build = FreshPath("text") + ".yaml";
   Write(build, "corpus: {path: " + source + "/tests/fixtures/corpus}\n" +
                    "tokenizer: {model: " + TinyData() + "/tokenizer.model}\n" +
                    "shards: {path: " + FreshPath("no_shards") + "}\n");
-  const std::string cache = FreshPath("text_cache");
-  const std::vector<std::string> text = {"--data.path=", "--data.text.build=" + build,
-                                         "--data.text.cache=" + cache};
-  const auto with = [&](std::vector<std::string> more) {
-    more.insert(more.end(), text.begin(), text.end());
-    return more;
+  std::string config = Read(ConfigPath("tiny"));
+  const std::string path = "  path: build/data/tiny\n";
+  ASSERT_NE(config.find(path), std::string::npos);
+  config.replace(config.find(path), path.size(),
+                 "  text: {build: " + build + ", cache: " + FreshPath("text_cache") + "}\n");
+  const std::string file = FreshPath("on_text") + ".yaml";
+  Write(file, config);
+  const auto train = [&](const std::string& run, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"train", file, "--run.dir=" + run, "--train.steps=12"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
   };
   const std::string whole = FreshPath("text_whole"), resumed = FreshPath("text_resumed");
-  ProcessResult result = Choir(TrainArgs("tiny", whole, with({"--train.steps=12"})));
+  ProcessResult result = Choir(train(whole, {}));
   ASSERT_EQ(result.exit, 0) << result.err;
-  // The schedule of the learning rate is that of 12 steps.
-  Process first(ChoirCommand(
-      TrainArgs("tiny", resumed, with({"--train.steps=12", "--checkpoint.interval=2"}))));
+  Process first(ChoirCommand(train(resumed, {"--checkpoint.interval=2"})));
   ASSERT_TRUE(first.WaitForStep(resumed, 5));
   first.Signal(9);
   first.Wait();
-  result = Choir(TrainArgs("tiny", resumed,
-                           with({"--train.steps=12", "--checkpoint.interval=2", "--resume"})));
+  result = Choir(train(resumed, {"--checkpoint.interval=2", "--resume"}));
   ASSERT_EQ(result.exit, 0) << result.err;
   ExpectSameMetrics(whole, resumed);
   EXPECT_EQ(Choir({"data", "verify", "--run", resumed, "--ranks", "4"}).exit, 0);
