@@ -124,7 +124,6 @@ BpeTokenizer::BpeTokenizer(BpeSpec spec, BpeModel model, SpecialIds special)
     if (id >= bytes_.size()) bytes_.resize(id + 1);
     bytes_[id] = token.special ? "" : token.content;
   }
-  added_ = std::move(spec.added);
   fingerprint_ = ToHex(HashOf128(StrCat(kScheme, "\n", splitter_->version(), "\n", special.bos, " ",
                                         special.eos, " ", special.pad, "\n", spec.identity)));
 }

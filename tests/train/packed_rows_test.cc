@@ -38,7 +38,11 @@ const PackedCorpus& PackedBatch() {
     config.prefetch_rows = 0;
     config.packing.look_ahead = 32;
     auto loader = BatchLoader::Open(config).value();
-    return PackedCorpus{loader->Next().value(), loader->vocab_size()};
+    Batch batch = loader->Next().value();
+    for (int n = 0; n < 200 && batch.segments.size() < 2 * kRows; ++n) {
+      batch = loader->Next().value();
+    }
+    return PackedCorpus{std::move(batch), loader->vocab_size()};
   }();
   return corpus;
 }

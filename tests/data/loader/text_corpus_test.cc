@@ -129,7 +129,7 @@ TEST(TextCorpus, AnyRanksConsumeTheSameBatches) {
 
 TEST(TextCorpus, WhatCleaningDropsIsPassedOver) {
   const std::string folder = testing_data::TempFolder("text_clean");
-  const DataConfig all = TextConfig(folder);
+  const DataConfig all = TextConfig(testing_data::TempFolder("text_all"));
   const auto before = OpenCorpus(all).value();
   DataConfig config = TextConfig(folder, "clean:\n  filters:\n    min_characters: 300\n");
   const auto corpus = OpenCorpus(config).value();
