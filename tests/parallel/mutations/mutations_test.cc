@@ -104,7 +104,7 @@ const std::vector<Mutation>& Mutations() {
 RunConfig Config(const std::vector<std::string>& more = {}) {
   std::vector<std::string> overrides = {"--data.path=" + train_test::TinyData(),
                                         "--train.microbatch_sequences=1",
-                                        "--data.sequence_length=192",
+                                        "--data.sequence_length=256",
                                         "--data.batch_sequences=4",
                                         "--data.packing.look_ahead=1",
                                         "--model.moe.sequence_loss=0.01",
