@@ -20,13 +20,19 @@ struct Cld2Answer {
   bool reliable = false;
 };
 
-Cld2Answer AskCld2(const std::string& line) {
+// CLD2 looks at a few bytes behind the text: without known ones there, the same text could get
+// another score.
+constexpr size_t kBehind = 32;
+
+Cld2Answer AskCld2(std::string line) {
+  const auto size = static_cast<int>(line.size());
+  line.append(kBehind, ' ');
   CLD2::Language languages[3];
   int percents[3];
   int text_bytes = 0;
   Cld2Answer answer;
-  CLD2::DetectLanguageSummary(line.data(), static_cast<int>(line.size()), true, languages, percents,
-                              &text_bytes, &answer.reliable);
+  CLD2::DetectLanguageSummary(line.data(), size, true, languages, percents, &text_bytes,
+                              &answer.reliable);
   if (languages[0] == CLD2::UNKNOWN_LANGUAGE) return {};
   answer.guess.language = NormalLanguage(CLD2::LanguageCode(languages[0]));
   answer.guess.score = (answer.reliable ? 0.01 : 0.005) * std::clamp(percents[0], 0, 100);
