@@ -99,8 +99,8 @@ absl::Status TextCorpus::EstimateLabels() {
 absl::StatusOr<std::vector<DocumentStream>> TextCorpus::Streams(Split split, bool by_source) const {
   if (by_source) {
     return absl::InvalidArgumentError(
-        "data.mixture.by_source needs shards (data.path), where documents are in the order of "
-        "their sources; data.text reads files as they are");
+        "data.mixture.by_source needs shards (data.path), which know the source of each document "
+        "without reading it; data.text does not");
   }
   std::vector<DocumentStream> streams;
   for (int32_t l = 0; l < static_cast<int32_t>(languages().size()); ++l) {

@@ -120,7 +120,8 @@ absl::StatusOr<DocumentHead> TokenCorpus::GetHead(Split split, int32_t language,
                       shard->Get<uint16_t>(ShardArray::kSource, d)};
 }
 
-// Builds write the documents of a language by source, so that there are few runs.
+// A run of 32 bytes for each stretch of one source: how many there are depends on the order in
+// which the build met the documents.
 absl::Status TokenCorpus::FindSources() const {
   for (const Split split : kAllSplits) {
     SourceRuns& found = source_runs_[static_cast<int>(split)];
