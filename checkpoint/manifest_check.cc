@@ -15,22 +15,22 @@ namespace {
 // Bounds the work that a hostile manifest can cause; a million pieces in a grid stay far below.
 constexpr int64_t kMaxComparisons = 200'000'000;
 
-absl::Status Damaged(std::string_view what) { return absl::DataLossError(StrCat(what)); }
+absl::Status Refused(std::string_view what) { return absl::DataLossError(StrCat(what)); }
 
 absl::Status CheckNameOf(std::string_view kind, std::string_view name) {
   const absl::Status status = CheckName(name);
   if (status.ok()) return status;
-  return Damaged(StrCat(kind, " ", std::string(status.message())));
+  return Refused(StrCat(kind, " ", std::string(status.message())));
 }
 
 absl::Status CheckFiles(const Manifest& manifest) {
   std::set<std::string_view> names;
   for (const FileRecord& file : manifest.files) {
     if (!IsShardName(file.name) && file.name != kModelView) {
-      return Damaged(StrCat("file name \"", file.name.substr(0, 64), "\" is not allowed"));
+      return Refused(StrCat("file name \"", file.name.substr(0, 64), "\" is not allowed"));
     }
-    if (!names.insert(file.name).second) return Damaged(StrCat(file.name, ": is listed twice"));
-    if (file.bytes < 0) return Damaged(StrCat(file.name, ": has a negative size"));
+    if (!names.insert(file.name).second) return Refused(StrCat(file.name, ": is listed twice"));
+    if (file.bytes < 0) return Refused(StrCat(file.name, ": has a negative size"));
   }
   return absl::OkStatus();
 }
@@ -38,20 +38,20 @@ absl::Status CheckFiles(const Manifest& manifest) {
 absl::Status CheckStored(const Manifest& manifest, const StoredBytes& data, const std::string& who,
                          int64_t bytes) {
   if (data.file < 0 || data.file >= static_cast<int>(manifest.files.size())) {
-    return Damaged(StrCat(who, ": is in an unlisted file"));
+    return Refused(StrCat(who, ": is in an unlisted file"));
   }
   const FileRecord& file = manifest.files[static_cast<size_t>(data.file)];
-  if (!IsShardName(file.name)) return Damaged(StrCat(who, ": is in ", file.name, ", not a shard"));
+  if (!IsShardName(file.name)) return Refused(StrCat(who, ": is in ", file.name, ", not a shard"));
   RETURN_IF_ERROR(CheckNameOf("dataset", data.dataset));
   if (data.bytes != bytes || bytes <= 0) {
-    return Damaged(StrCat(who, ": ", data.bytes, " bytes are stored, ", bytes, " expected"));
+    return Refused(StrCat(who, ": ", data.bytes, " bytes are stored, ", bytes, " expected"));
   }
   if (data.offset < 0 || data.bytes > file.bytes || data.offset > file.bytes - data.bytes) {
-    return Damaged(StrCat(who, ": lies outside ", file.name));
+    return Refused(StrCat(who, ": lies outside ", file.name));
   }
   const int64_t chunks = (bytes - 1) / manifest.chunk_bytes + 1;
   if (static_cast<int64_t>(data.checksums.size()) != chunks) {
-    return Damaged(
+    return Refused(
         StrCat(who, ": has ", data.checksums.size(), " checksums for ", chunks, " chunks"));
   }
   return absl::OkStatus();
@@ -85,7 +85,7 @@ absl::Status CheckDisjoint(const TensorRecord& tensor, const std::string& who,
                            int64_t& comparisons) {
   if (tensor.pieces.size() < 2) return absl::OkStatus();
   // Two non-empty pieces of a scalar are the same element.
-  if (tensor.shape.rank() == 0) return Damaged(StrCat(who, ": pieces overlap"));
+  if (tensor.shape.rank() == 0) return Refused(StrCat(who, ": pieces overlap"));
   const size_t d = SweepDim(tensor);
   std::vector<const TensorPiece*> order;
   for (const TensorPiece& piece : tensor.pieces) order.push_back(&piece);
@@ -94,8 +94,8 @@ absl::Status CheckDisjoint(const TensorRecord& tensor, const std::string& who,
   for (size_t i = 0; i < order.size(); ++i) {
     const int64_t end = order[i]->start[d] + order[i]->count[d];
     for (size_t j = i + 1; j < order.size() && order[j]->start[d] < end; ++j) {
-      if (++comparisons > kMaxComparisons) return Damaged("has too many interleaved pieces");
-      if (Overlap(*order[i], *order[j])) return Damaged(StrCat(who, ": pieces overlap"));
+      if (++comparisons > kMaxComparisons) return Refused("has too many interleaved pieces");
+      if (Overlap(*order[i], *order[j])) return Refused(StrCat(who, ": pieces overlap"));
     }
   }
   return absl::OkStatus();
@@ -110,23 +110,23 @@ absl::Status CheckPieces(const Manifest& manifest, const TensorRecord& tensor,
   int64_t covered = 0;
   for (const TensorPiece& piece : tensor.pieces) {
     if (piece.start.size() != rank || piece.count.size() != rank) {
-      return Damaged(StrCat(who, ": a piece has another number of dims"));
+      return Refused(StrCat(who, ": a piece has another number of dims"));
     }
     int64_t elements = 1;
     for (size_t d = 0; d < rank; ++d) {
       const int64_t size = tensor.shape.dims()[d];
       if (piece.start[d] < 0 || piece.count[d] <= 0 || piece.count[d] > size ||
           piece.start[d] > size - piece.count[d]) {
-        return Damaged(StrCat(who, ": a piece lies outside ", tensor.shape.ToString()));
+        return Refused(StrCat(who, ": a piece lies outside ", tensor.shape.ToString()));
       }
       elements *= piece.count[d];  // at most `total`
     }
     RETURN_IF_ERROR(CheckStored(manifest, piece.data, who, elements * SizeOf(tensor.dtype)));
-    if (elements > total - covered) return Damaged(StrCat(who, ": pieces overlap"));
+    if (elements > total - covered) return Refused(StrCat(who, ": pieces overlap"));
     covered += elements;
   }
   if (covered != total) {
-    return Damaged(StrCat(who, ": pieces hold ", covered, " of ", total, " elements"));
+    return Refused(StrCat(who, ": pieces hold ", covered, " of ", total, " elements"));
   }
   return CheckDisjoint(tensor, who, comparisons);
 }
@@ -147,11 +147,11 @@ absl::Status CheckFileRanges(const Manifest& manifest) {
   for (size_t i = 0; i < all.size(); ++i) {
     if (i > 0 && all[i]->file == all[i - 1]->file &&
         all[i - 1]->offset + all[i - 1]->bytes > all[i]->offset) {
-      return Damaged(StrCat("datasets \"", all[i - 1]->dataset, "\" and \"", all[i]->dataset,
+      return Refused(StrCat("datasets \"", all[i - 1]->dataset, "\" and \"", all[i]->dataset,
                             "\" overlap in their file"));
     }
     if (!datasets.emplace(all[i]->file, all[i]->dataset).second) {
-      return Damaged(StrCat("dataset \"", all[i]->dataset, "\" is used twice"));
+      return Refused(StrCat("dataset \"", all[i]->dataset, "\" is used twice"));
     }
   }
   return absl::OkStatus();
@@ -160,9 +160,9 @@ absl::Status CheckFileRanges(const Manifest& manifest) {
 }  // namespace
 
 absl::Status ValidateManifest(const Manifest& manifest) {
-  if (manifest.step < 0 || manifest.step > kMaxStep) return Damaged("step is out of range");
+  if (manifest.step < 0 || manifest.step > kMaxStep) return Refused("step is out of range");
   if (manifest.chunk_bytes < 1 || manifest.chunk_bytes > (int64_t{1} << 30)) {
-    return Damaged("chunk_bytes is out of range");
+    return Refused("chunk_bytes is out of range");
   }
   RETURN_IF_ERROR(CheckFiles(manifest));
   std::set<std::string_view> names;
@@ -171,18 +171,18 @@ absl::Status ValidateManifest(const Manifest& manifest) {
   for (const TensorRecord& tensor : manifest.tensors) {
     RETURN_IF_ERROR(CheckNameOf("tensor", tensor.name));
     if (!names.insert(tensor.name).second) {
-      return Damaged(StrCat("tensor \"", tensor.name, "\" is listed twice"));
+      return Refused(StrCat("tensor \"", tensor.name, "\" is listed twice"));
     }
     RETURN_IF_ERROR(CheckPieces(manifest, tensor, comparisons));
     const int64_t bytes = tensor.shape.NumElements() * SizeOf(tensor.dtype);
-    if (bytes > INT64_MAX - total) return Damaged("tensors are too large");
+    if (bytes > INT64_MAX - total) return Refused("tensors are too large");
     total += bytes;
   }
   std::set<std::string_view> blob_names;
   for (const BlobRecord& blob : manifest.blobs) {
     RETURN_IF_ERROR(CheckNameOf("blob", blob.name));
     if (!blob_names.insert(blob.name).second) {
-      return Damaged(StrCat("blob \"", blob.name, "\" is listed twice"));
+      return Refused(StrCat("blob \"", blob.name, "\" is listed twice"));
     }
     if (blob.data.file < 0 && blob.data.bytes == 0) continue;
     RETURN_IF_ERROR(

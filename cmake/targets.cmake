@@ -1,8 +1,19 @@
-# choir_library(NAME [ROOMS folders...] [DEPS targets...]): a library of every .cc (and, with CUDA,
-# .cu) file in the current folder and the named ones inside it, except main.cc. One with .cu files
-# is linked with the CUDA runtime and cuBLAS.
+# choir_joined(TARGET): a build with sanitizers compiles eight of the target's files at a time, for
+# most of its time would go into the headers that they share. The names in their anonymous
+# namespaces must then differ. Other builds compile each file alone and show that it can be.
+function(choir_joined target)
+  if(CHOIR_SANITIZE)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    # Meant for types in headers; the joined files look like some.
+    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
+  endif()
+endfunction()
+
+# choir_library(NAME [JOINED] [ROOMS folders...] [DEPS targets...]): a library of every .cc (and,
+# with CUDA, .cu) file in the current folder and the named ones inside it, except main.cc. One with
+# .cu files is linked with the CUDA runtime and cuBLAS. JOINED: see choir_joined.
 function(choir_library name)
-  cmake_parse_arguments(ARG "" "" "ROOMS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "JOINED" "" "ROOMS;DEPS" ${ARGN})
   set(patterns *.cc)
   foreach(room ${ARG_ROOMS})
     list(APPEND patterns ${room}/*.cc)
@@ -17,15 +28,18 @@ function(choir_library name)
   add_library(choir_${name} STATIC ${sources})
   target_include_directories(choir_${name} PUBLIC ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..)
   target_link_libraries(choir_${name} PUBLIC choir_flags ${ARG_DEPS})
+  if(ARG_JOINED)
+    choir_joined(choir_${name})
+  endif()
   if(cuda_sources)
     target_link_libraries(choir_${name} PRIVATE CUDA::cudart CUDA::cublas)
   endif()
 endfunction()
 
-# choir_test(FOLDER [ROOMS folders...] [DEPS targets...]): one program of every *.cc in the current
-# folder and the named ones inside it, and, with CUDA, of every *.cu in the current one.
+# choir_test(FOLDER [JOINED] [ROOMS folders...] [DEPS targets...]): one program of every *.cc in the
+# current folder and the named ones inside it, and, with CUDA, of every *.cu in the current one.
 function(choir_test name)
-  cmake_parse_arguments(ARG "" "" "ROOMS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "JOINED" "" "ROOMS;DEPS" ${ARGN})
   set(patterns *.cc)
   foreach(room ${ARG_ROOMS})
     list(APPEND patterns ${room}/*.cc)
@@ -47,6 +61,9 @@ function(choir_test name)
     PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
   target_compile_definitions(${name}_test
     PRIVATE CHOIR_SOURCE_DIR="${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..")
+  if(ARG_JOINED)
+    choir_joined(${name}_test)
+  endif()
   gtest_discover_tests(${name}_test
     TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()

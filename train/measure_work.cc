@@ -15,7 +15,7 @@ namespace {
 
 constexpr TensorOptions kWorkspace{DType::kF32, Device::kCpu, MemoryCategory::kWorkspace};
 
-double Now() {
+double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
@@ -53,11 +53,11 @@ class Timer {
     constexpr int kLeast = 3;
     double fastest = std::numeric_limits<double>::infinity();
     int count = 1;
-    const double end = Now() + seconds_each_;
-    for (int i = 0; i < kLeast || Now() < end; ++i) {
-      const double start = Now();
+    const double end = Seconds() + seconds_each_;
+    for (int i = 0; i < kLeast || Seconds() < end; ++i) {
+      const double start = Seconds();
       for (int j = 0; j < count; ++j) run();
-      const double seconds = Now() - start;
+      const double seconds = Seconds() - start;
       fastest = std::min(fastest, seconds / count);
       if (seconds < kBatch) count *= 2;
     }

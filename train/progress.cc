@@ -10,7 +10,7 @@ namespace choir {
 namespace {
 
 template <class... Args>
-std::string Format(const char* format, Args... args) {
+std::string Formatted(const char* format, Args... args) {
   char text[256];
   std::snprintf(text, sizeof(text), format, args...);
   return text;
@@ -31,18 +31,18 @@ std::string Bar(int64_t step, int64_t steps) {
 
 std::string FormatDuration(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
-  if (s < 60) return Format("%ds", static_cast<int>(s));
-  if (s < 3600) return Format("%dm%02ds", static_cast<int>(s / 60), static_cast<int>(s % 60));
-  return Format("%dh%02dm", static_cast<int>(s / 3600), static_cast<int>(s / 60 % 60));
+  if (s < 60) return Formatted("%ds", static_cast<int>(s));
+  if (s < 3600) return Formatted("%dm%02ds", static_cast<int>(s / 60), static_cast<int>(s % 60));
+  return Formatted("%dh%02dm", static_cast<int>(s / 3600), static_cast<int>(s / 60 % 60));
 }
 
 std::string FormatBytes(int64_t bytes) {
   const double mib = static_cast<double>(bytes) / (1 << 20);
-  return mib < 1024 ? Format("%.0f MiB", mib) : Format("%.2f GiB", mib / 1024);
+  return mib < 1024 ? Formatted("%.0f MiB", mib) : Formatted("%.2f GiB", mib / 1024);
 }
 
 std::string FormatProgress(const ProgressLine& line) {
-  return Format("step %lld/%lld  loss %.4f  %.1fk tok/s  MFU %.0f%%  mem %s  ETA %s",
+  return Formatted("step %lld/%lld  loss %.4f  %.1fk tok/s  MFU %.0f%%  mem %s  ETA %s",
                 static_cast<long long>(line.step), static_cast<long long>(line.steps), line.loss,
                 line.tokens_per_s / 1000, 100 * line.mfu, FormatBytes(line.memory_bytes).c_str(),
                 FormatDuration(line.seconds_left).c_str());

@@ -115,7 +115,7 @@ std::string Text(const SchedulePlan& plan, int columns) {
   return text;
 }
 
-nlohmann::json Json(const SchedulePlan& plan) {
+nlohmann::json JsonOf(const SchedulePlan& plan) {
   const ScheduleSpec& spec = plan.spec;
   nlohmann::json json = {{"kind", Name(spec.kind)},        {"ranks", spec.ranks},
                          {"stages_per_rank", spec.chunks}, {"microbatches", spec.microbatches},
@@ -152,7 +152,7 @@ absl::StatusOr<std::string> ShowSchedule(const ScheduleArguments& arguments,
                                          const RunConfig& config) {
   ASSIGN_OR_RETURN(const RunLayout layout, LayoutOf(arguments, config));
   const SchedulePlan plan = PlanSchedule(layout);
-  return arguments.json ? Json(plan).dump(2) + "\n" : Text(plan, arguments.columns);
+  return arguments.json ? JsonOf(plan).dump(2) + "\n" : Text(plan, arguments.columns);
 }
 
 }  // namespace choir

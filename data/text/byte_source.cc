@@ -62,8 +62,8 @@ class MemorySource : public ByteSource {
  public:
   explicit MemorySource(std::string_view bytes) : bytes_(bytes) {}
   absl::StatusOr<size_t> Read(char* buffer, size_t size) override {
-    size = std::min(size, bytes_.size());
-    std::memcpy(buffer, bytes_.data(), size);
+    // copy() takes nothing from an empty view, whose data() may be null; memcpy must not see it.
+    size = bytes_.copy(buffer, size);
     bytes_.remove_prefix(size);
     return size;
   }

@@ -9,7 +9,7 @@ namespace choir {
 namespace {
 
 // Up to this size a copy costs less than the sender's wait for the receiver.
-constexpr int64_t kShort = 16 << 10;
+constexpr int64_t kShortMessage = 16 << 10;
 // Receivers copy a whole message at once: short ones let a rank get back to its own work.
 constexpr int64_t kLongest = 1 << 20;
 
@@ -54,7 +54,7 @@ Transport::Handle LocalTransport::NewSlot(Slot slot) {
 Transport::Handle LocalTransport::ISend(int to, int tag, const void* data, int64_t bytes) {
   Message message{rank_, tag, static_cast<const std::byte*>(data), bytes, nullptr, nullptr};
   Slot slot;
-  if (bytes <= kShort) {
+  if (bytes <= kShortMessage) {
     if (bytes > 0) {
       message.owned = std::make_unique<std::byte[]>(static_cast<size_t>(bytes));
       std::memcpy(message.owned.get(), data, static_cast<size_t>(bytes));

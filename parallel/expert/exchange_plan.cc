@@ -13,7 +13,7 @@ TensorOptions CountsOn(Device device) { return {DType::kI32, device, MemoryCateg
 
 Device DeviceOf(const Dispatch& dispatch) { return dispatch.offsets.device(); }
 
-int64_t Sum(const std::vector<int64_t>& v) {
+int64_t Total(const std::vector<int64_t>& v) {
   return std::accumulate(v.begin(), v.end(), int64_t{0});
 }
 
@@ -90,12 +90,12 @@ Announced Announce(const Tensor& counts, const RowLeaves* rows, const ExchangeMe
   std::vector<int64_t> send, recv(static_cast<size_t>(size), leaves * local);
   for (int64_t m = 0; m < size; ++m) send.push_back(leaves * members.Count(m));
   const Tensor in = PackCounts(counts, members);
-  const Tensor out = Tensor::Empty({Sum(recv)}, CountsOn(counts.device()));
+  const Tensor out = Tensor::Empty({Total(recv)}, CountsOn(counts.device()));
   group.AllToAll(out, recv, in, send).Wait();
   Announced all{size, leaves, local, {}, {}};
   if (counts.device() == Device::kMeta) {
     CHECK(answer != nullptr) << "nobody says how many rows arrive";
-    CHECK(static_cast<int64_t>(answer->arriving.size()) == Sum(recv));
+    CHECK(static_cast<int64_t>(answer->arriving.size()) == Total(recv));
     all.counts = answer->arriving;
   } else {
     const auto received = out.span<const int32_t>();
@@ -150,9 +150,9 @@ void OrderArrivals(const Announced& all, int64_t first, int64_t last, ExchangePi
     next[1] = 0;
   }
   piece.begin = plan.arriving_rows;
-  piece.order = Tensor::Empty({Sum(piece.recv_rows)}, plan.offsets.options());
+  piece.order = Tensor::Empty({Total(piece.recv_rows)}, plan.offsets.options());
   if (plan.offsets.device() == Device::kMeta) {
-    plan.arriving_rows += Sum(piece.recv_rows);
+    plan.arriving_rows += Total(piece.recv_rows);
     return;
   }
   int32_t* order = piece.order.data<int32_t>();
@@ -244,7 +244,7 @@ RowsPlan PlanRows(Tape& tape, const Var& indices, const ExchangeMembers& members
   static BalancedRouting& balanced = *new BalancedRouting;
   ExchangeRouting& routing = members.routing != nullptr ? *members.routing : balanced;
   const RoutingAnswer answer = routing.Ask(question);
-  RowsPlan plan{PlanDispatch(tape, indices, experts, Sum(answer.sent)), {}};
+  RowsPlan plan{PlanDispatch(tape, indices, experts, Total(answer.sent)), {}};
   plan.exchange = PlanExchange(tape, plan.dispatch, members, &answer);
   return plan;
 }

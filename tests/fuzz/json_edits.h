@@ -17,7 +17,7 @@ class FuzzNumbers {
   T Take() {
     T value = 0;
     const size_t n = std::min(sizeof(T), size_ - std::min(at_, size_));
-    std::memcpy(&value, data_ + at_, n);
+    if (n > 0) std::memcpy(&value, data_ + at_, n);
     at_ += sizeof(T);
     return value;
   }

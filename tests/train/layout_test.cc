@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-RunConfig MoeConfig(const std::string& layout, Numerics numerics = Numerics::kFast) {
+RunConfig MoeRun(const std::string& layout, Numerics numerics = Numerics::kFast) {
   RunConfig config;
   const auto parsed = ParseLayout(layout);
   EXPECT_TRUE(parsed.ok()) << parsed.status();
@@ -36,11 +36,11 @@ absl::StatusOr<RunLayout> Plan(const RunConfig& config, int node_size = 0) {
 }
 
 std::string Refusal(const std::string& layout, Numerics numerics = Numerics::kFast) {
-  return std::string(Plan(MoeConfig(layout, numerics)).status().message());
+  return std::string(Plan(MoeRun(layout, numerics)).status().message());
 }
 
 TEST(ExchangeLayoutTest, Chunks) {
-  const auto plan = Plan(MoeConfig("data=4,expert=4,expert_chunks=2"));
+  const auto plan = Plan(MoeRun("data=4,expert=4,expert_chunks=2"));
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->exchange.pieces, 2);
   EXPECT_EQ(plan->exchange.node_size, 0);
@@ -55,16 +55,16 @@ TEST(ExchangeLayoutTest, Chunks) {
 
 TEST(ExchangeLayoutTest, Nodes) {
   const std::string two = "two_level_exchange=true";
-  auto plan = Plan(MoeConfig("data=8,expert=8,node_size=4," + two));
+  auto plan = Plan(MoeRun("data=8,expert=8,node_size=4," + two));
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->exchange.node_size, 4);
   // What the launcher says is used where the config leaves it open.
-  plan = Plan(MoeConfig("data=8,expert=8," + two), /*node_size=*/2);
+  plan = Plan(MoeRun("data=8,expert=8," + two), /*node_size=*/2);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->exchange.node_size, 2);
   EXPECT_THAT(Describe(*plan), HasSubstr("exchange over nodes of 2"));
 
-  plan = Plan(MoeConfig("data=8,expert=4,node_size=8," + two));
+  plan = Plan(MoeRun("data=8,expert=4,node_size=8," + two));
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->exchange.node_size, 0) << "inside of a node there is one level";
   EXPECT_THAT(Refusal("data=8,expert=8," + two), HasSubstr("parallel.node_size: two_level"));
@@ -82,13 +82,13 @@ TEST(ExchangeLayoutTest, Nodes) {
 
 TEST(ExchangeLayoutTest, CapacityIsForExperts) {
   EXPECT_EQ(Refusal("data=2,capacity_factor=1"), "");
-  RunConfig open = MoeConfig("data=2,capacity_factor=1");
+  RunConfig open = MoeRun("data=2,capacity_factor=1");
   open.train.microbatch_sequences.reset();
   EXPECT_THAT(std::string(Plan(open).status().message()),
               HasSubstr("train.microbatch_sequences: auto follows the number of data ranks"));
   open.parallel.data = 1;
   EXPECT_TRUE(Plan(open).ok()) << "the whole batch is one microbatch";
-  RunConfig dense = MoeConfig("data=2,capacity_factor=1");
+  RunConfig dense = MoeRun("data=2,capacity_factor=1");
   dense.model.moe.experts = 0;
   EXPECT_THAT(std::string(Plan(dense).status().message()),
               HasSubstr("parallel.capacity_factor: is for experts"));
@@ -106,7 +106,7 @@ TEST(ParallelOfTest, CapacityIsTheConfigsUnlessGiven) {
 }
 
 TEST(PrecisionLayoutTest, RanksDoNotCutBlocksOfFp8) {
-  RunConfig config = MoeConfig("tensor=3");
+  RunConfig config = MoeRun("tensor=3");
   EXPECT_TRUE(Plan(config).ok()) << Plan(config).status();
   config.precision.recipe = PrecisionRecipe::kFp8Block;
   EXPECT_THAT(std::string(Plan(config).status().message()),
@@ -116,7 +116,7 @@ TEST(PrecisionLayoutTest, RanksDoNotCutBlocksOfFp8) {
 }
 
 TEST(PrecisionLayoutTest, RoundedExchangesAreForFastNumerics) {
-  RunConfig config = MoeConfig("data=2", Numerics::kInvariant);
+  RunConfig config = MoeRun("data=2", Numerics::kInvariant);
   config.precision.wire = ValueFormat::kBf16;
   EXPECT_THAT(std::string(Plan(config).status().message()), HasSubstr("precision.wire: "));
   config.numerics = Numerics::kFast;

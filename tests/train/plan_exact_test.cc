@@ -140,7 +140,7 @@ const Setting kSettings[] = {
     {"moe-tiny", 2, "data=2,expert=2", "fp32", {"--numerics=invariant"}},
 };
 
-TEST(PlanExactThreadTest, GradientsAndPeaksOfEveryPolicy) {
+TEST(PlanExactThreadTest, SlowGradientsAndPeaksOfEveryPolicy) {
   int cells = 0, exact = 0, equal = 0;
   std::printf("%-9s %-52s %-10s %-46s %10s  gradients  plan\n", "config", "layout", "formats",
               "recompute", "peak bytes");

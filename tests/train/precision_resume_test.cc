@@ -26,7 +26,7 @@ std::vector<std::string> Losses(const std::string& run) {
   return losses;
 }
 
-TEST(PrecisionResumeTest, IsTheRunThatNobodyStopped) {
+TEST(PrecisionResumeTest, SlowIsTheRunThatNobodyStopped) {
   const Arguments recipes[] = {
       {"--precision.recipe=bf16"},
       {"--precision.recipe=bf16-lean"},

@@ -108,7 +108,7 @@ TEST(RecomputeTest, EveryTagAloneChangesNoBit) {
   }
 }
 
-TEST(RecomputeTest, LayoutsAndSchedulesKeepTheirBits) {
+TEST(RecomputeTest, SlowLayoutsAndSchedulesKeepTheirBits) {
   struct Case {
     const char* name;
     const char* layout;

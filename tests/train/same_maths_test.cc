@@ -30,7 +30,7 @@ int64_t ActivationPeak(const std::string& run) {
 
 // What is cheap to make again is dropped, and then everything that can be. The latter needs more
 // memory than it saves, because all of it is needed again at once.
-TEST(SameMathsTest, RecomputeChangesMemoryOnly) {
+TEST(SameMathsTest, SlowRecomputeChangesMemoryOnly) {
   const std::string whole = "--train.microbatch_sequences=auto";
   for (const char* config : {"tiny", "moe-tiny"}) {
     const std::string keep = RunWith(config, {whole});
