@@ -43,9 +43,9 @@ std::string FormatBytes(int64_t bytes) {
 
 std::string FormatProgress(const ProgressLine& line) {
   return Formatted("step %lld/%lld  loss %.4f  %.1fk tok/s  MFU %.0f%%  mem %s  ETA %s",
-                static_cast<long long>(line.step), static_cast<long long>(line.steps), line.loss,
-                line.tokens_per_s / 1000, 100 * line.mfu, FormatBytes(line.memory_bytes).c_str(),
-                FormatDuration(line.seconds_left).c_str());
+                   static_cast<long long>(line.step), static_cast<long long>(line.steps), line.loss,
+                   line.tokens_per_s / 1000, 100 * line.mfu, FormatBytes(line.memory_bytes).c_str(),
+                   FormatDuration(line.seconds_left).c_str());
 }
 
 Progress::Progress() : terminal_(isatty(STDOUT_FILENO) == 1) {}

@@ -51,8 +51,7 @@ inline std::string WriteFuzzFile(const std::string& name, std::string_view bytes
   const std::string path = FuzzFolder() + "/" + name;
   std::FILE* const file = std::fopen(path.c_str(), "wb");
   CHECK(file != nullptr) << path;
-  CHECK(bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size())
-      << path;
+  CHECK(bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size()) << path;
   CHECK(std::fclose(file) == 0) << path;
   return path;
 }
