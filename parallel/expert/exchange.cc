@@ -1,7 +1,6 @@
 #include "parallel/expert/exchange.h"
 
 #include <cstring>
-#include <numeric>
 
 #include "base/fault.h"
 #include "ops/elementwise.h"
@@ -10,10 +9,6 @@
 
 namespace choir {
 namespace {
-
-int64_t Sum(const std::vector<int64_t>& v) {
-  return std::accumulate(v.begin(), v.end(), int64_t{0});
-}
 
 std::vector<int64_t> Scaled(const std::vector<int64_t>& rows, int64_t width) {
   std::vector<int64_t> counts = rows;
@@ -41,7 +36,7 @@ void Reorder(const Tensor& to, const Tensor& from, const Tensor& order) {
 // A piece's rows, one member after another: those of an expert once per part.
 Tensor Pack(const ExchangePlan& plan, const ExchangePiece& piece, const Tensor& sorted) {
   if (plan.parts == 1 && plan.pieces.size() == 1) return sorted;
-  const Tensor packed = Tensor::Empty({Sum(piece.send_rows), sorted.dim(1)},
+  const Tensor packed = Tensor::Empty({TotalRows(piece.send_rows), sorted.dim(1)},
                                       sorted.options(MemoryCategory::kCommunication));
   int64_t to = 0;
   for (size_t m = 0; m < piece.send_rows.size(); ++m) {
@@ -102,7 +97,7 @@ Tensor Arrivals::Start(const ExchangePlan& plan, const Tensor& sorted) {
   flights_.clear();
   for (const ExchangePiece& piece : plan.pieces) {
     const Tensor packed = Pack(plan, piece, sorted);
-    const Tensor arrived = Tensor::Empty({Sum(piece.recv_rows), width},
+    const Tensor arrived = Tensor::Empty({TotalRows(piece.recv_rows), width},
                                          sorted.options(MemoryCategory::kCommunication));
     flights_.push_back({plan.group->AllToAll(arrived, Scaled(piece.recv_rows, width), packed,
                                              Scaled(piece.send_rows, width)),
@@ -142,8 +137,8 @@ void Returns::Start(const ExchangePlan& plan, int64_t i, const Tensor& rows) {
   const Tensor leaving =
       Tensor::Empty({count, width}, rows.options(MemoryCategory::kCommunication));
   Reorder<false>(leaving, rows.Rows(piece.begin, count), piece.order);
-  const Tensor returned =
-      Tensor::Empty({Sum(piece.send_rows), width}, rows.options(MemoryCategory::kCommunication));
+  const Tensor returned = Tensor::Empty({TotalRows(piece.send_rows), width},
+                                        rows.options(MemoryCategory::kCommunication));
   flights_.push_back({plan.group->AllToAll(returned, Scaled(piece.send_rows, width), leaving,
                                            Scaled(piece.recv_rows, width)),
                       returned, leaving});

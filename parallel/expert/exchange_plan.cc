@@ -6,16 +6,16 @@
 #include "base/fault.h"
 
 namespace choir {
+
+int64_t TotalRows(const std::vector<int64_t>& rows) {
+  return std::accumulate(rows.begin(), rows.end(), int64_t{0});
+}
 namespace {
 
 constexpr AxisSet kExchangeAxes{Axis::kExpert, Axis::kExpertTensor};
 TensorOptions CountsOn(Device device) { return {DType::kI32, device, MemoryCategory::kWorkspace}; }
 
 Device DeviceOf(const Dispatch& dispatch) { return dispatch.offsets.device(); }
-
-int64_t Total(const std::vector<int64_t>& v) {
-  return std::accumulate(v.begin(), v.end(), int64_t{0});
-}
 
 // i32[leaves, experts]: rows of each leaf and expert among the sorted ones of this rank. One leaf
 // in fast mode.
@@ -90,12 +90,12 @@ Announced Announce(const Tensor& counts, const RowLeaves* rows, const ExchangeMe
   std::vector<int64_t> send, recv(static_cast<size_t>(size), leaves * local);
   for (int64_t m = 0; m < size; ++m) send.push_back(leaves * members.Count(m));
   const Tensor in = PackCounts(counts, members);
-  const Tensor out = Tensor::Empty({Total(recv)}, CountsOn(counts.device()));
+  const Tensor out = Tensor::Empty({TotalRows(recv)}, CountsOn(counts.device()));
   group.AllToAll(out, recv, in, send).Wait();
   Announced all{size, leaves, local, {}, {}};
   if (counts.device() == Device::kMeta) {
     CHECK(answer != nullptr) << "nobody says how many rows arrive";
-    CHECK(static_cast<int64_t>(answer->arriving.size()) == Total(recv));
+    CHECK(static_cast<int64_t>(answer->arriving.size()) == TotalRows(recv));
     all.counts = answer->arriving;
   } else {
     const auto received = out.span<const int32_t>();
@@ -150,9 +150,9 @@ void OrderArrivals(const Announced& all, int64_t first, int64_t last, ExchangePi
     next[1] = 0;
   }
   piece.begin = plan.arriving_rows;
-  piece.order = Tensor::Empty({Total(piece.recv_rows)}, plan.offsets.options());
+  piece.order = Tensor::Empty({TotalRows(piece.recv_rows)}, plan.offsets.options());
   if (plan.offsets.device() == Device::kMeta) {
-    plan.arriving_rows += Total(piece.recv_rows);
+    plan.arriving_rows += TotalRows(piece.recv_rows);
     return;
   }
   int32_t* order = piece.order.data<int32_t>();
@@ -244,7 +244,7 @@ RowsPlan PlanRows(Tape& tape, const Var& indices, const ExchangeMembers& members
   static BalancedRouting& balanced = *new BalancedRouting;
   ExchangeRouting& routing = members.routing != nullptr ? *members.routing : balanced;
   const RoutingAnswer answer = routing.Ask(question);
-  RowsPlan plan{PlanDispatch(tape, indices, experts, Total(answer.sent)), {}};
+  RowsPlan plan{PlanDispatch(tape, indices, experts, TotalRows(answer.sent)), {}};
   plan.exchange = PlanExchange(tape, plan.dispatch, members, &answer);
   return plan;
 }

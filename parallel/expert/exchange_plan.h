@@ -21,6 +21,8 @@
 
 namespace choir {
 
+int64_t TotalRows(const std::vector<int64_t>& rows);
+
 struct ExchangeMembers {
   Communicator* group = nullptr;  // null: this rank alone has all experts
   // Members [i parts, (i + 1) parts) hold experts [begin[i], begin[i + 1]).
