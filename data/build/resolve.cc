@@ -12,7 +12,7 @@
 namespace choir {
 namespace {
 
-constexpr const char* kNames[] = {
+constexpr const char* kFateNames[] = {
     "kept",           "group is held out",    "over max_bytes_per_language",
     "id seen before", choir::kExactDuplicate, choir::kNearDuplicate};
 
@@ -89,7 +89,7 @@ absl::Status SignPart(const SpoolFile& file, const std::vector<Fate>& fates, Ded
 
 }  // namespace
 
-const char* FateName(Fate fate) { return kNames[static_cast<int>(fate)]; }
+const char* FateName(Fate fate) { return kFateNames[static_cast<int>(fate)]; }
 
 absl::StatusOr<Fates> ResolveDocuments(const DataBuildConfig& config, const SpooledBuild& spooled,
                                        StageClock& clock) {

@@ -140,7 +140,7 @@ class UnitSpooler {
       item.reason = verdict.reason;
       if (document.language.empty()) {
         document.language = kUnknownLanguage;
-        if (item.reason == nullptr) item.reason = kNoLanguage;
+        if (item.reason == nullptr) item.reason = kNoLanguageReason;
       }
       if (!verdict.language.empty()) {
         report_.languages[document.language].score[ScoreBucket(verdict.language_score)] += 1;

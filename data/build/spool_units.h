@@ -17,7 +17,7 @@
 namespace choir {
 
 inline constexpr const char* kMalformed = "malformed";
-inline constexpr const char* kNoLanguage = "no language";
+inline constexpr const char* kNoLanguageReason = "no language";
 inline constexpr const char* kNotAskedFor = "language not asked for";
 
 // Spool files of all units, in the order of the units.

@@ -11,8 +11,8 @@
 namespace choir {
 namespace {
 
-constexpr const char* kNames[kNumStages] = {"hash",    "read",  "clean",    "spool",
-                                            "resolve", "dedup", "tokenize", "write"};
+constexpr const char* kStageNames[kNumStages] = {"hash",    "read",  "clean",    "spool",
+                                                 "resolve", "dedup", "tokenize", "write"};
 
 double ThreadSeconds() {
   timespec now{};
@@ -26,7 +26,7 @@ std::string Rate(double bytes, double seconds) {
 
 }  // namespace
 
-const char* StageName(Stage stage) { return kNames[static_cast<int>(stage)]; }
+const char* StageName(Stage stage) { return kStageNames[static_cast<int>(stage)]; }
 
 void StageClock::Add(Stage stage, double seconds, int64_t bytes) {
   Cell& cell = cells_[static_cast<int>(stage)];
@@ -48,7 +48,7 @@ void StageClock::Print(int64_t bytes, std::ostream& out) const {
   TextTable table({"stage", "processor s", "MB/s", "share"});
   for (int s = 0; s < kNumStages; ++s) {
     const double used = seconds(static_cast<Stage>(s));
-    table.Add({kNames[s], absl::StrFormat("%.2f", used),
+    table.Add({kStageNames[s], absl::StrFormat("%.2f", used),
                Rate(static_cast<double>(cells_[s].bytes), used),
                absl::StrFormat("%.1f %%", total > 0 ? 100 * used / total : 0)});
   }

@@ -81,7 +81,7 @@ absl::StatusOr<std::unique_ptr<Cleaner>> Cleaner::Make(const CleanConfig& config
 const Cleaner::Rules& Cleaner::RulesFor(const std::string& language) const {
   const std::string normal = NormalLanguage(language);
   {
-    absl::ReaderMutexLock lock(&mutex_);
+    std::shared_lock lock(mutex_);
     const auto it = rules_.find(normal);
     if (it != rules_.end()) return *it->second;
   }
@@ -92,7 +92,7 @@ const Cleaner::Rules& Cleaner::RulesFor(const std::string& language) const {
     limits = WithFallback(entry.limits, limits);
     min_score = entry.min_score.value_or(min_score);
   }
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   std::unique_ptr<const Rules>& rules = rules_[normal];
   if (rules == nullptr) rules.reset(new Rules{min_score, DocumentFilter(limits, normal)});
   return *rules;

@@ -9,11 +9,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <shared_mutex>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "data/clean/clean_config.h"
 #include "data/clean/filters.h"
 #include "data/clean/language_id.h"
@@ -56,7 +57,7 @@ class Cleaner {
   std::unique_ptr<LanguageIdentifier> identifier_;  // null: off
   bool filtering_ = false;
   // By normal language; made when a document in the language is first met, and never moved.
-  mutable absl::Mutex mutex_;
+  mutable std::shared_mutex mutex_;
   mutable absl::flat_hash_map<std::string, std::unique_ptr<const Rules>> rules_;
 };
 

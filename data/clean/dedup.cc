@@ -1,12 +1,12 @@
 #include "data/clean/dedup.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "data/clean/language_codes.h"
@@ -102,7 +102,7 @@ class DedupIndex::Impl {
 
   const DedupConfig config_;
   const MinHasher hasher_;
-  absl::Mutex mutex_;
+  std::mutex mutex_;
   absl::Status status_;
   uint64_t documents_ = 0;
   std::optional<SpillSorter<ExactEntry>> exact_;  // until exact duplicates are found
@@ -138,7 +138,7 @@ Signature DedupIndex::Impl::Sign(std::string_view text, std::string_view languag
 }
 
 void DedupIndex::Impl::Add(DocumentKey key, const Signature& signature) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (status_.ok()) status_ = AddLocked(key, signature);
 }
 
@@ -154,7 +154,7 @@ absl::Status DedupIndex::Impl::AddLocked(DocumentKey key, const Signature& signa
 absl::Status DedupIndex::Impl::FindExact(DuplicateSet& duplicates) {
   RETURN_IF_ERROR(exact_->Sort());
   is_exact_duplicate_.assign(documents_, false);
-  ExactEntry entry;
+  ExactEntry entry{};
   Hash128 last;
   bool first = true;
   while (true) {
@@ -177,7 +177,7 @@ absl::Status DedupIndex::Impl::FindNear(DuplicateSet& duplicates) {
   RETURN_IF_ERROR(groups_.Flush());
   std::vector<uint64_t> members;
   uint64_t hash = 0;
-  BandEntry entry;
+  BandEntry entry{};
   while (true) {
     ASSIGN_OR_RETURN(const bool more, bands_.Next(entry));
     if (!more || entry.hash != hash) {
@@ -193,7 +193,7 @@ absl::Status DedupIndex::Impl::FindNear(DuplicateSet& duplicates) {
 }
 
 absl::StatusOr<DuplicateSet> DedupIndex::Impl::Finish() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(status_);
   DuplicateSet duplicates;
   RETURN_IF_ERROR(FindExact(duplicates));

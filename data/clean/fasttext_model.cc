@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/hash.h"
+#include "data/clean/code_points.h"
 
 namespace choir {
 namespace {
@@ -14,7 +15,6 @@ constexpr std::string_view kEndOfLine = "</s>";
 bool IsBlank(char c) {
   return c == ' ' || c == '\t' || c == '\v' || c == '\f' || c == '\r' || c == '\0';
 }
-bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
 
 // FNV-1a as fastText has it: bytes from 128 on are sign-extended.
 uint32_t Step(uint32_t hash, char c) {

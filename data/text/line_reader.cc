@@ -8,14 +8,14 @@
 namespace choir {
 namespace {
 
-constexpr size_t kBufferBytes = size_t{1} << 20;
+constexpr size_t kReadBytes = size_t{1} << 20;
 
 }  // namespace
 
 LineReader::LineReader(std::unique_ptr<ByteSource> source, size_t max_line_bytes)
     : source_(std::move(source)),
       max_line_bytes_(max_line_bytes),
-      buffer_(std::min(kBufferBytes, max_line_bytes) + kPadding) {}
+      buffer_(std::min(kReadBytes, max_line_bytes) + kPadding) {}
 
 // Reads on behind what is there; false at the end.
 absl::StatusOr<bool> LineReader::Fill() {
