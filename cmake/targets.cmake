@@ -17,6 +17,17 @@ function(choir_joined target)
   endif()
 endfunction()
 
+# What is compiled otherwise in the test programs: they wait for the libraries, which stay as they
+# are, and are many. Left to those are the checks that double the time of gcc and that a crash
+# replaces (null) or only kernels need (alignment).
+add_library(choir_test_flags INTERFACE)
+if(CHOIR_SANITIZE)
+  target_compile_options(choir_test_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:
+    -O0 -fno-sanitize=null,alignment>)
+else()
+  target_compile_options(choir_test_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-O1>)
+endif()
+
 # choir_library(NAME [JOINED [ALONE files...]] [ROOMS folders...] [DEPS targets...]): a library of
 # every .cc (and, with CUDA, .cu) file in the current folder and the named ones inside it, except
 # main.cc. One with .cu files is linked with the CUDA runtime and cuBLAS. JOINED: see choir_joined.
@@ -67,7 +78,7 @@ function(choir_test name)
     target_link_libraries(${name}_test PRIVATE CUDA::cudart CUDA::cublas)
   endif()
   target_link_libraries(${name}_test
-    PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+    PRIVATE ${ARG_DEPS} choir_test_flags GTest::gmock GTest::gtest GTest::gtest_main)
   target_compile_definitions(${name}_test
     PRIVATE CHOIR_SOURCE_DIR="${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..")
   if(ARG_JOINED)

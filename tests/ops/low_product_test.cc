@@ -230,7 +230,7 @@ std::vector<float> MxScales(const SumPieces& pieces, const TwinOperand& twin) {
   return scales;
 }
 
-TEST(LowProduct, WithinTheDerivedBoundOfFloat64) {
+TEST(LowProduct, SlowWithinTheDerivedBoundOfFloat64) {
   for (const Case& c : Cases()) {
     for (const MatmulFormat format : kFormats) {
       for (const Numerics numerics : {Numerics::kFast, Numerics::kInvariant}) {

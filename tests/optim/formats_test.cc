@@ -183,7 +183,7 @@ std::vector<std::vector<double>> RunCut(const Formats& formats, const Shape& sha
   return whole;
 }
 
-TEST(Formats, EveryLayoutGivesTheSameBits) {
+TEST(Formats, SlowEveryLayoutGivesTheSameBits) {
   const Shape shape{8, 3, 280};  // pieces of 35, or rows of two whole blocks and a part
   for (const Formats& formats : AllFormats()) {
     SCOPED_TRACE(::testing::Message() << formats);

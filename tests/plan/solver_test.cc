@@ -14,7 +14,7 @@
 namespace choir {
 namespace {
 
-TEST(SolverTest, SmallGraphsAreSolvedExactly) {
+TEST(SolverTest, SlowSmallGraphsAreSolvedExactly) {
   int solved = 0, impossible = 0;
   for (uint64_t seed = 0; seed < 70; ++seed) {
     const RecomputeGraph graph = RandomGraph(seed, {.kernels = 5 + static_cast<int>(seed % 8)});

@@ -53,7 +53,7 @@ TEST(PrecisionResumeTest, SlowIsTheRunThatNobodyStopped) {
   }
 }
 
-TEST(PrecisionResumeTest, TakesAnotherRecipeAndSaysSo) {
+TEST(PrecisionResumeTest, SlowTakesAnotherRecipeAndSaysSo) {
   const std::string run = FreshPath("changed");
   ASSERT_EQ(Choir(TrainArgs("moe-tiny", run, {"--train.steps=6"})).exit, 0);
   int64_t steps = 6;

@@ -97,7 +97,7 @@ std::vector<std::vector<std::string>> Policies(const RunConfig& config) {
   return {{"full"}, {"selective"}, {"*"}, {"*=offload"}, Mixed(config, 1), Mixed(config, 2)};
 }
 
-TEST(RecomputeTest, EveryTagAloneChangesNoBit) {
+TEST(RecomputeTest, SlowEveryTagAloneChangesNoBit) {
   for (const char* name : {"tiny", "moe-tiny"}) {
     const RunConfig config = Config(name);
     const Bits kept = Train(config, "", {});

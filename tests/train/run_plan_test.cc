@@ -82,7 +82,7 @@ TEST(RunPlanTest, RanksAddUp) {
   EXPECT_NEAR(flops, plan["model_flops_per_step"].get<double>(), 0.02 * flops);
 }
 
-TEST(RunPlanTest, TimeAndAdvice) {
+TEST(RunPlanTest, SlowTimeAndAdvice) {
   const nlohmann::json plan =
       PlanAsJson("mixtral-8x7b", {"--world", "64", "--hardware", "a100-40gb"});
   EXPECT_FALSE(plan["fits"].get<bool>());
@@ -118,7 +118,7 @@ TEST(RunPlanTest, WorstRoutingNeedsMore) {
   EXPECT_GT(total(PlanAsJson("mixtral-8x7b", worst)), total(PlanAsJson("mixtral-8x7b", skewed)));
 }
 
-TEST(RunPlanTest, SearchRanksLayoutsThatFitFirst) {
+TEST(RunPlanTest, SlowSearchRanksLayoutsThatFitFirst) {
   Strings arguments = {"--world", "16", "--search", "--model.layers=8"};
   const nlohmann::json layouts = PlanAsJson("mixtral-8x7b", arguments);
   ASSERT_GE(layouts.size(), 3u);
@@ -133,7 +133,7 @@ TEST(RunPlanTest, SearchRanksLayoutsThatFitFirst) {
   }
 }
 
-TEST(RunPlanTest, ParetoTradesBytesForTime) {
+TEST(RunPlanTest, SlowParetoTradesBytesForTime) {
   const nlohmann::json pareto =
       PlanAsJson("mixtral-8x7b", {"--world", "64", "--pareto", "--model.layers=8"});
   ASSERT_GE(pareto["points"].size(), 3u);

@@ -92,7 +92,7 @@ void ExpectDocumented(const Documented& row, int zero) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
-TEST(StateBytesTest, AreThoseOfTheTable) {
+TEST(StateBytesTest, SlowAreThoseOfTheTable) {
   for (const Documented& row : kTable) {
     for (int zero : {0, 1, 2, 3}) {
       if (zero == 1 || row.more.empty()) ExpectDocumented(row, zero);

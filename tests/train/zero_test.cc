@@ -152,7 +152,7 @@ TEST(ZeroThreadTest, BytesAreThoseOfTheDocumentation) {
   });
 }
 
-TEST(ZeroThreadTest, ValidatesAsOneRank) {
+TEST(ZeroThreadTest, SlowValidatesAsOneRank) {
   const auto alone = Trainer::Make(Config("moe-tiny", "data=1", Numerics::kInvariant));
   ASSERT_TRUE(alone.ok()) << alone.status();
   OneStep(**alone);

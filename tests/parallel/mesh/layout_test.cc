@@ -85,7 +85,7 @@ void CheckLayouts(const Degrees& degrees, const Shape& shape) {
   }
 }
 
-TEST(Layout, SlicesTileTensorsOnEveryLayoutOfSmallJobs) {
+TEST(Layout, SlowSlicesTileTensorsOnEveryLayoutOfSmallJobs) {
   for (int world : {1, 4, 6}) {
     for (const Degrees& degrees : AllDegrees(world)) {
       for (int64_t n : kAwkward) ASSERT_NO_FATAL_FAILURE(CheckLayouts(degrees, Shape({n})));
@@ -97,7 +97,7 @@ TEST(Layout, SlicesTileTensorsOnEveryLayoutOfSmallJobs) {
 }
 
 // Fewer elements than pieces among them: most ranks hold nothing.
-TEST(Layout, SlicesTileTensorsOfLargeJobs) {
+TEST(Layout, SlowSlicesTileTensorsOfLargeJobs) {
   for (const Degrees& degrees : LargeDegrees()) {
     ASSERT_NO_FATAL_FAILURE(CheckLayouts(degrees, Shape({3, 103})));
   }

@@ -132,7 +132,7 @@ void CheckMesh(const Degrees& degrees, bool mutual) {
   }
 }
 
-TEST(Mesh, EveryRankOfEveryLayoutOfSmallJobs) {
+TEST(Mesh, SlowEveryRankOfEveryLayoutOfSmallJobs) {
   for (int world : {1, 2, 3, 4, 6, 7, 8, 12}) {
     for (const Degrees& degrees : AllDegrees(world)) {
       ASSERT_NO_FATAL_FAILURE(CheckMesh(degrees, true)) << "of " << world << " ranks";
@@ -140,7 +140,7 @@ TEST(Mesh, EveryRankOfEveryLayoutOfSmallJobs) {
   }
 }
 
-TEST(Mesh, EveryRankOfLargeJobs) {
+TEST(Mesh, SlowEveryRankOfLargeJobs) {
   int largest = 0;
   for (const Degrees& degrees : LargeDegrees()) {
     largest = std::max(largest, Mesh(degrees).size());
