@@ -22,16 +22,18 @@ void SetPositions(RowTokens& out) {
   }
 }
 
-}  // namespace
-
-RowTokens MakeRowSegments(const std::vector<DocumentStream>& streams, const PackedRow& row,
-                          const std::vector<DocumentHead>& heads, const RowOptions& options) {
+// `documents`: of the pieces; what is used of each is its id and source.
+template <class Document>
+RowTokens SegmentsOf(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                     const std::vector<Document>& documents, const RowOptions& options) {
   RowTokens out;
+  out.segments.reserve(row.pieces.size());
+  out.segment_ends.reserve(row.pieces.size() + 1);
   int64_t at = 0;
   for (size_t p = 0; p < row.pieces.size(); ++p) {
     const Piece& piece = row.pieces[p];
-    out.segments.push_back({0, at, piece.length, piece.offset, heads[p].id,
-                            streams[piece.stream].language, heads[p].source});
+    out.segments.push_back({0, at, piece.length, piece.offset, documents[p].id,
+                            streams[piece.stream].language, documents[p].source});
     at += piece.length;
     out.segment_ends.push_back(static_cast<int32_t>(at));
   }
@@ -41,16 +43,20 @@ RowTokens MakeRowSegments(const std::vector<DocumentStream>& streams, const Pack
   return out;
 }
 
+}  // namespace
+
+RowTokens MakeRowSegments(const std::vector<DocumentStream>& streams, const PackedRow& row,
+                          const std::vector<DocumentHead>& heads, const RowOptions& options) {
+  return SegmentsOf(streams, row, heads, options);
+}
+
 RowTokens MakeRowTokens(const std::vector<DocumentStream>& streams, const PackedRow& row,
                         const std::vector<TokenDocument>& documents, const RowOptions& options) {
-  std::vector<DocumentHead> heads;
-  for (const TokenDocument& d : documents) heads.push_back({d.length, d.id, d.source});
-  RowTokens out = MakeRowSegments(streams, row, heads, options);
+  RowTokens out = SegmentsOf(streams, row, documents, options);
   const size_t length = static_cast<size_t>(options.length);
-  out.tokens.assign(length, options.pad_id);
-  out.labels.assign(length, kNoLabel);
-  out.positions.resize(length);
-  out.language.assign(length, kNoLanguage);
+  for (RowEntries* entries : {&out.tokens, &out.labels, &out.positions, &out.language}) {
+    entries->resize(length);
+  }
   for (size_t p = 0; p < row.pieces.size(); ++p) {
     const Piece& piece = row.pieces[p];
     const int64_t at = out.segments[p].begin;
@@ -62,6 +68,11 @@ RowTokens MakeRowTokens(const std::vector<DocumentStream>& streams, const Packed
     view.CopyTo(piece.offset + 1, piece.length, &out.labels[at]);
     std::fill_n(out.language.begin() + at, piece.length, out.segments[p].language);
   }
+  const int64_t used =
+      out.segments.empty() ? 0 : out.segments.back().begin + out.segments.back().length;
+  std::fill(out.tokens.begin() + used, out.tokens.end(), options.pad_id);
+  std::fill(out.labels.begin() + used, out.labels.end(), kNoLabel);
+  std::fill(out.language.begin() + used, out.language.end(), kNoLanguage);
   SetPositions(out);
   return out;
 }

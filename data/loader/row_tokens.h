@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,9 +22,23 @@ struct RowOptions {
   const Augmenter* augmenter = nullptr;  // null: documents are packed as they are
 };
 
+// Leaves the entries that resize() adds unset: they are written once.
+template <class T>
+struct UnsetAllocator : std::allocator<T> {
+  template <class U>
+  struct rebind {
+    using other = UnsetAllocator<U>;
+  };
+  template <class U>
+  void construct(U* entry) {
+    ::new (static_cast<void*>(entry)) U;
+  }
+};
+using RowEntries = std::vector<int32_t, UnsetAllocator<int32_t>>;
+
 // One row; each of the four holds `length` entries as Batch describes them, or none.
 struct RowTokens {
-  std::vector<int32_t> tokens, labels, positions, language;
+  RowEntries tokens, labels, positions, language;
   std::vector<int32_t> segment_ends;   // ascending; the last is `length`
   std::vector<BatchSegment> segments;  // row not yet set
 };

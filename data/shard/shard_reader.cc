@@ -25,6 +25,7 @@ absl::StatusOr<std::unique_ptr<ShardReader>> ShardReader::Open(const std::string
   RETURN_IF_ERROR(reader->CheckSeal(info));
   const auto words = static_cast<size_t>(reader->layout_.num_chunks() / 64 + 1);
   reader->sound_ = std::make_unique<std::atomic<uint64_t>[]>(words);
+  reader->unverified_ = reader->layout_.num_chunks();
   return reader;
 }
 
@@ -75,7 +76,9 @@ absl::Status ShardReader::CheckChunk(ShardArray array, int64_t chunk) const {
   const uint64_t is = HashOf64(std::string_view(map_ + begin, end - begin));
   const uint64_t must_be = reinterpret_cast<const uint64_t*>(map_ + layout_.checksums_begin())[bit];
   if (is == must_be) {
-    sound_[bit / 64].fetch_or(uint64_t{1} << (bit % 64), std::memory_order_release);
+    const uint64_t mask = uint64_t{1} << (bit % 64);
+    const uint64_t before = sound_[bit / 64].fetch_or(mask, std::memory_order_release);
+    if ((before & mask) == 0) unverified_.fetch_sub(1, std::memory_order_release);
     return absl::OkStatus();
   }
   return absl::DataLossError(StrCat(

@@ -34,6 +34,7 @@ class ShardReader {
   // Verifies the chunks that elements [first, first + count), count > 0, lie in, each once in the
   // life of the reader. DataLoss that names file, dataset, chunk and place. From any thread.
   absl::Status Check(ShardArray array, int64_t first, int64_t count) const {
+    if (unverified_.load(std::memory_order_acquire) == 0) return absl::OkStatus();
     const ShardLayout::Place& place = layout_.array(array);
     const int64_t begin = first * place.element_bytes / kShardChunkBytes;
     const int64_t end = ((first + count) * place.element_bytes - 1) / kShardChunkBytes;
@@ -72,6 +73,7 @@ class ShardReader {
   size_t map_bytes_ = 0;
   // A bit by chunk: verified and sound.
   std::unique_ptr<std::atomic<uint64_t>[]> sound_;
+  mutable std::atomic<int64_t> unverified_ = 0;  // chunks whose bit is not set
 };
 
 }  // namespace choir

@@ -59,8 +59,8 @@ int64_t TokenCorpus::NumLabels(Split split, int32_t language) const {
 }
 
 TokenCorpus::Place TokenCorpus::Find(Split split, int32_t language, int64_t i) const {
-  CHECK(i >= 0 && i < NumDocuments(split, language));
   const std::vector<Run>& runs = runs_[static_cast<int>(split)].at(language);
+  CHECK(i >= 0 && !runs.empty() && i < runs.back().begin + runs.back().count);
   const auto after = std::upper_bound(runs.begin(), runs.end(), i,
                                       [](int64_t i, const Run& run) { return i < run.begin; });
   const Run& run = *std::prev(after);
