@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "data/build/build_inputs.h"
 #include "data/build/commands.h"
+#include "data/clean/cleaner.h"
 #include "data/text/documents.h"
 #include "data/text/utf8.h"
 #include "data/text_table.h"
@@ -43,6 +44,11 @@ void AddSentences(std::string_view text, std::vector<std::string>& sentences) {
   }
 }
 
+// Then the languages of documents are those that the cleaning finds.
+bool IdentifiesLanguage(const DataBuildConfig& config) {
+  return config.clean.language_id.action == LanguageAction::kAssign;
+}
+
 struct Sample {
   std::vector<std::string> sentences;    // whole documents for bpe, which is trained as it encodes
   std::map<std::string, int64_t> bytes;  // by language
@@ -50,22 +56,25 @@ struct Sample {
 
 // Documents up to the budget of each language; of a file in several languages the first ones. The
 // share by hash is of the file's size, which is JSON; so the cap, not the share, makes the budgets
-// equal, and the share is taken a bit larger.
-absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, Sample& sample,
-                        MalformedCounter& malformed) {
+// equal, and the share is taken a bit larger. With a `cleaner`, it says which documents there are
+// and in which language.
+absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, const Cleaner* cleaner,
+                        Sample& sample, MalformedCounter& malformed) {
   const int64_t budget = config.tokenizer.sample_bytes_per_language;
-  const DocumentSample share(budget + budget / 2, file.language.empty() ? 0 : file.bytes,
+  const bool one_language = !file.language.empty() && cleaner == nullptr;
+  const DocumentSample share(budget + budget / 2, one_language ? file.bytes : 0,
                              config.tokenizer.seed);
   const std::vector<std::string>& wanted = config.corpus.languages;
   ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader, DocumentReader::Open(file));
   TextDocument document;
-  while (file.language.empty() || sample.bytes[file.language] < budget) {
+  while (!one_language || sample.bytes[file.language] < budget) {
     const absl::StatusOr<bool> more = reader->Next(document);
     if (!more.ok()) {
       RETURN_IF_ERROR(malformed.Add(more.status()));
       continue;
     }
     if (!*more) break;
+    if (cleaner != nullptr && cleaner->Clean(document).reason != nullptr) continue;
     const bool asked_for = wanted.empty() || std::find(wanted.begin(), wanted.end(),
                                                        document.language) != wanted.end();
     if (!asked_for) continue;
@@ -109,6 +118,14 @@ absl::StatusOr<std::string> InputsOf(const DataBuildConfig& config,
   if (tokenizer.kind == TokenizerKind::kBpe) {
     hasher.Update(StrCat(" bpe ", tokenizer.pattern, " ", tokenizer.min_frequency));
   }
+  if (IdentifiesLanguage(config)) {
+    hasher.Update(" " + ConfigHash(config.clean));
+    const std::string& model = config.clean.language_id.model;
+    if (!model.empty()) {
+      ASSIGN_OR_RETURN(const std::string bytes, ReadFile(model));
+      hasher.Update(bytes);
+    }
+  }
   hasher.Update("\n");
   for (const TextFile& file : files) {
     if (file.split == Split::kTrain) RETURN_IF_ERROR(HashTextFile(file, hasher));
@@ -132,7 +149,8 @@ bool IsUpToDate(const std::string& path, const std::string& inputs) {
 absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
   const auto start = std::chrono::steady_clock::now();
   const std::string& path = config.tokenizer.model;
-  ASSIGN_OR_RETURN(const std::vector<TextFile> files, FollowTextFiles(config.corpus, true));
+  const bool identifies = IdentifiesLanguage(config);
+  ASSIGN_OR_RETURN(const std::vector<TextFile> files, FollowTextFiles(config.corpus, !identifies));
   ASSIGN_OR_RETURN(const std::string inputs, InputsOf(config, files));
   if (IsUpToDate(path, inputs)) {
     out << path << " is made from this text and these settings already: nothing to do\n";
@@ -140,8 +158,13 @@ absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
   }
   Sample sample;
   MalformedCounter malformed(config.corpus.max_malformed);
+  std::unique_ptr<Cleaner> cleaner;
+  if (identifies) {
+    ASSIGN_OR_RETURN(cleaner, Cleaner::Make(config.clean));
+  }
   for (const TextFile& file : files) {
-    if (file.split == Split::kTrain) RETURN_IF_ERROR(SampleFile(file, config, sample, malformed));
+    if (file.split != Split::kTrain) continue;
+    RETURN_IF_ERROR(SampleFile(file, config, cleaner.get(), sample, malformed));
   }
   int64_t total = 0;
   for (const auto& [language, bytes] : sample.bytes) total += bytes;

@@ -90,5 +90,29 @@ TEST(BpeTrainer, ATrainedTokenizerOpensAndIsCopiedWhole) {
   EXPECT_EQ(counts.tokens, static_cast<int64_t>(tokenizer->Encode("ab \u00e9\n\nc\xff").size()));
 }
 
+// Records that name no language: each is identified, and the sample is balanced by what was found.
+TEST(BpeTrainer, LanguagesMayBeIdentified) {
+  const std::string folder = testing_data::TempFolder("bpe-assign");
+  const char* const texts[] = {
+      "Die Kinder spielen heute im Garten, weil das Wetter so sch\u00f6n ist.",
+      "The children are playing in the garden today because the weather is fine."};
+  std::string lines;
+  for (int i = 0; i < 40; ++i) lines += StrCat(R"({"text": ")", texts[i % 2], i, "\"}\n");
+  ASSERT_EQ(WriteFileAtomic(folder + "/mixed.jsonl", lines), absl::OkStatus());
+  DataBuildConfig config = testing_data::BuildConfigIn(folder);
+  config.corpus.path.clear();
+  config.corpus.inputs.push_back({{folder + "/mixed.jsonl"}});
+  config.clean.language_id.action = LanguageAction::kAssign;
+  config.tokenizer.model = folder + "/tokenizer.json";
+  config.tokenizer.kind = TokenizerKind::kBpe;
+  config.tokenizer.vocab_size = 280;
+  std::ostringstream out;
+  ASSERT_EQ(BuildTokenizer(config, out), absl::OkStatus());
+  const auto note = nlohmann::json::parse(ReadFile(config.tokenizer.model + ".json").value());
+  EXPECT_EQ(note.at("sample_bytes").size(), 2);
+  EXPECT_TRUE(note.at("sample_bytes").contains("de"));
+  EXPECT_TRUE(note.at("sample_bytes").contains("en"));
+}
+
 }  // namespace
 }  // namespace choir
