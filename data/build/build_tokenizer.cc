@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "data/build/build_inputs.h"
 #include "data/build/commands.h"
+#include "data/build/shard_inputs.h"
 #include "data/text/documents.h"
 #include "data/text/utf8.h"
 #include "data/text_table.h"
@@ -51,13 +52,14 @@ struct Sample {
 // Documents up to the budget of each language; of a file in several languages the first ones. The
 // share by hash is of the file's size, which is JSON; so the cap, not the share, makes the budgets
 // equal, and the share is taken a bit larger.
-absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, Sample& sample,
+absl::Status SampleFile(const TextFile& file, const ShardInputs& shards,
+                        const DataBuildConfig& config, Sample& sample,
                         MalformedCounter& malformed) {
   const int64_t budget = config.tokenizer.sample_bytes_per_language;
   const DocumentSample share(budget + budget / 2, file.language.empty() ? 0 : file.bytes,
                              config.tokenizer.seed);
   const std::vector<std::string>& wanted = config.corpus.languages;
-  ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader, DocumentReader::Open(file));
+  ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader, shards.Open(file));
   TextDocument document;
   while (file.language.empty() || sample.bytes[file.language] < budget) {
     const absl::StatusOr<bool> more = reader->Next(document);
@@ -138,10 +140,12 @@ absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
     out << path << " is made from this text and these settings already: nothing to do\n";
     return absl::OkStatus();
   }
+  ASSIGN_OR_RETURN(const ShardInputs shards, ShardInputs::Find(files));
   Sample sample;
   MalformedCounter malformed(config.corpus.max_malformed);
   for (const TextFile& file : files) {
-    if (file.split == Split::kTrain) RETURN_IF_ERROR(SampleFile(file, config, sample, malformed));
+    if (file.split != Split::kTrain) continue;
+    RETURN_IF_ERROR(SampleFile(file, shards, config, sample, malformed));
   }
   int64_t total = 0;
   for (const auto& [language, bytes] : sample.bytes) total += bytes;
