@@ -119,6 +119,7 @@ std::string KeyOf(const TextFile& file, const ScannedBlock& block) {
 absl::StatusOr<BuildPlan> PlanBuild(std::vector<TextFile> files, const std::string& settings,
                                     int64_t threads, StageClock& clock, int64_t unit_bytes) {
   BuildPlan plan;
+  ASSIGN_OR_RETURN(plan.shards, ShardInputs::Find(files));
   ASSIGN_OR_RETURN(const std::vector<ScannedFile> scanned,
                    ScanFiles(files, threads, clock, unit_bytes));
   std::vector<int32_t> order(files.size());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/build/shard_inputs.h"
 #include "data/build/stage_clock.h"
 #include "data/text/documents.h"
 
@@ -28,6 +29,7 @@ struct BuildUnit {
 
 struct BuildPlan {
   std::vector<TextFile> files;
+  ShardInputs shards;  // those among the files
   std::vector<BuildUnit> units;
   std::string content;  // hash of the units' keys
   int64_t bytes = 0;    // of all files
@@ -35,10 +37,10 @@ struct BuildPlan {
 
 inline constexpr int64_t kUnitBytes = int64_t{16} << 20;
 
-// Reads every file once, for its hash and to find line ends, `threads` at a time. Units are ordered
-// by split (held-out first), then by the content of their files: names and order of the files do
-// not matter. `settings` is what else decides about the documents, part of every key.
-// `unit_bytes` only for tests.
+// Finds what token shards need; then reads every file once, for its hash and to find line ends,
+// `threads` at a time. Units are ordered by split (held-out first), then by the content of their
+// files: names and order of the files do not matter. `settings` is what else decides about the
+// documents, part of every key. `unit_bytes` only for tests.
 absl::StatusOr<BuildPlan> PlanBuild(std::vector<TextFile> files, const std::string& settings,
                                     int64_t threads, StageClock& clock,
                                     int64_t unit_bytes = kUnitBytes);

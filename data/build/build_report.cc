@@ -36,6 +36,7 @@ void SourceReport::Merge(const SourceReport& other) {
   documents += other.documents;
   bytes += other.bytes;
   characters += other.characters;
+  words += other.words;
   tokens += other.tokens;
   AddTo(dropped_documents, other.dropped_documents);
   AddTo(dropped_bytes, other.dropped_bytes);
@@ -84,6 +85,7 @@ Json ToJson(const BuildReport& report) {
                        {"documents", counts.documents},
                        {"bytes", counts.bytes},
                        {"characters", counts.characters},
+                       {"words", counts.words},
                        {"tokens", counts.tokens},
                        {"dropped_documents", counts.dropped_documents},
                        {"dropped_bytes", counts.dropped_bytes}});
@@ -111,6 +113,7 @@ BuildReport BuildReportFrom(const Json& json) {
     counts.documents = from.at("documents");
     counts.bytes = from.at("bytes");
     counts.characters = from.at("characters");
+    counts.words = from.at("words");
     counts.tokens = from.at("tokens");
     counts.dropped_documents = from.at("dropped_documents").get<std::map<std::string, int64_t>>();
     counts.dropped_bytes = from.at("dropped_bytes").get<std::map<std::string, int64_t>>();

@@ -33,6 +33,7 @@ struct SourceReport {
   int64_t documents = 0;
   int64_t bytes = 0;
   int64_t characters = 0;
+  int64_t words = 0;  // as data/tokenizer/fertility.h counts them
   int64_t tokens = 0;
   std::map<std::string, int64_t> dropped_documents;
   std::map<std::string, int64_t> dropped_bytes;

@@ -180,6 +180,21 @@ absl::Status MakeShards(const DataBuildConfig& config, const Tokenizer& tokenize
   return absl::OkStatus();
 }
 
+// A build removes what it replaces: shards that are its input would be gone.
+absl::Status RefuseOwnShards(const std::vector<TextFile>& files, const std::string& path) {
+  std::error_code ignored;  // what cannot be resolved cannot be read or written either
+  const fs::path own = fs::weakly_canonical(path, ignored);
+  for (const TextFile& file : files) {
+    if (file.format != TextFormat::kShards) continue;
+    const fs::path relative = fs::weakly_canonical(file.path, ignored).lexically_relative(own);
+    if (relative.empty() || *relative.begin() == "..") continue;
+    return absl::InvalidArgumentError(StrCat(
+        file.path, ": lies in shards.path, whose shards this build would replace; publish in ",
+        "another folder (shards.path)"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status BuildShards(const DataBuildConfig& config, std::ostream& out) {
@@ -187,6 +202,7 @@ absl::Status BuildShards(const DataBuildConfig& config, std::ostream& out) {
   // Documents may say nothing of their language if it is going to be identified.
   const bool identifies = config.clean.language_id.action == LanguageAction::kAssign;
   ASSIGN_OR_RETURN(std::vector<TextFile> files, FollowTextFiles(config.corpus, !identifies));
+  RETURN_IF_ERROR(RefuseOwnShards(files, path));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTrained(config.tokenizer.model));
   StageClock clock;
   ASSIGN_OR_RETURN(const std::string settings, SpoolSettings(config));

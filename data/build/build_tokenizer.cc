@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "data/build/build_inputs.h"
 #include "data/build/commands.h"
+#include "data/build/shard_inputs.h"
 #include "data/clean/cleaner.h"
 #include "data/text/documents.h"
 #include "data/text/utf8.h"
@@ -54,18 +55,24 @@ struct Sample {
   std::map<std::string, int64_t> bytes;  // by language
 };
 
+struct SampleFrom {
+  const DataBuildConfig& config;
+  const ShardInputs& shards;
+  const Cleaner* cleaner;  // says which documents there are, and in which language; or null
+};
+
 // Documents up to the budget of each language; of a file in several languages the first ones. The
 // share by hash is of the file's size, which is JSON; so the cap, not the share, makes the budgets
-// equal, and the share is taken a bit larger. With a `cleaner`, it says which documents there are
-// and in which language.
-absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, const Cleaner* cleaner,
-                        Sample& sample, MalformedCounter& malformed) {
+// equal, and the share is taken a bit larger.
+absl::Status SampleFile(const TextFile& file, const SampleFrom& from, Sample& sample,
+                        MalformedCounter& malformed) {
+  const DataBuildConfig& config = from.config;
   const int64_t budget = config.tokenizer.sample_bytes_per_language;
-  const bool one_language = !file.language.empty() && cleaner == nullptr;
+  const bool one_language = !file.language.empty() && from.cleaner == nullptr;
   const DocumentSample share(budget + budget / 2, one_language ? file.bytes : 0,
                              config.tokenizer.seed);
   const std::vector<std::string>& wanted = config.corpus.languages;
-  ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader, DocumentReader::Open(file));
+  ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader, from.shards.Open(file));
   TextDocument document;
   while (!one_language || sample.bytes[file.language] < budget) {
     const absl::StatusOr<bool> more = reader->Next(document);
@@ -74,7 +81,7 @@ absl::Status SampleFile(const TextFile& file, const DataBuildConfig& config, con
       continue;
     }
     if (!*more) break;
-    if (cleaner != nullptr && cleaner->Clean(document).reason != nullptr) continue;
+    if (from.cleaner != nullptr && from.cleaner->Clean(document).reason != nullptr) continue;
     const bool asked_for = wanted.empty() || std::find(wanted.begin(), wanted.end(),
                                                        document.language) != wanted.end();
     if (!asked_for) continue;
@@ -156,6 +163,7 @@ absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
     out << path << " is made from this text and these settings already: nothing to do\n";
     return absl::OkStatus();
   }
+  ASSIGN_OR_RETURN(const ShardInputs shards, ShardInputs::Find(files));
   Sample sample;
   MalformedCounter malformed(config.corpus.max_malformed);
   std::unique_ptr<Cleaner> cleaner;
@@ -164,7 +172,7 @@ absl::Status BuildTokenizer(const DataBuildConfig& config, std::ostream& out) {
   }
   for (const TextFile& file : files) {
     if (file.split != Split::kTrain) continue;
-    RETURN_IF_ERROR(SampleFile(file, config, cleaner.get(), sample, malformed));
+    RETURN_IF_ERROR(SampleFile(file, {config, shards, cleaner.get()}, sample, malformed));
   }
   int64_t total = 0;
   for (const auto& [language, bytes] : sample.bytes) total += bytes;

@@ -13,6 +13,7 @@
 #include "data/shard/hdf5_shard.h"
 #include "data/shard/verify.h"
 #include "data/text/threads.h"
+#include "data/tokenizer/fertility.h"
 
 namespace choir {
 namespace {
@@ -33,6 +34,7 @@ struct EncodedBlock {
   struct Document {
     SpoolDocument spooled;
     size_t end;  // in tokens
+    int64_t words;
   };
   std::vector<Document> documents;
   std::vector<int32_t> tokens;  // each as beginning, text, end
@@ -125,7 +127,7 @@ absl::StatusOr<EncodedBlock> SpoolEncoder::Encode(const BlockRef& ref) const {
     encoded.tokens.push_back(job_.tokenizer.bos_id());
     job_.tokenizer.Encode(text, encoded.tokens);
     encoded.tokens.push_back(job_.tokenizer.eos_id());
-    encoded.documents.push_back({table[d], encoded.tokens.size()});
+    encoded.documents.push_back({table[d], encoded.tokens.size(), CountText(text).words});
   }
   timer.Stop(ref.block->raw);
   return encoded;
@@ -158,6 +160,7 @@ absl::Status SpoolEncoder::Write(const BlockRef& ref, const EncodedBlock& encode
     SourceReport& counts = encoded_.At(ref.split, language, source);
     counts.tokens += length - 2;
     counts.characters += spooled.characters;
+    counts.words += document.words;
     histograms.characters[LogBucket(spooled.characters)] += 1;
     histograms.tokens[LogBucket(static_cast<uint64_t>(length - 2))] += 1;
   }

@@ -68,6 +68,7 @@ std::string Row(const std::string& name, const SourceReport& counts, double most
   return StrCat("<tr><td>", Escaped(name), "</td>", Number(counts.documents_in),
                 Number(counts.documents), Number(counts.bytes_in), Number(counts.bytes),
                 Number(counts.tokens), Cell(RatioText(counts.bytes, counts.tokens)),
+                Cell(absl::StrFormat("%.2f", Ratio(counts.tokens, counts.words))),
                 "<td class=\"left\"><span class=\"bar\" style=\"width:", width, "px\"></span>",
                 absl::StrFormat("%.3f", fertility), "</td><td class=\"why\">", Reasons(counts),
                 "</td></tr>\n");
@@ -81,10 +82,11 @@ std::string Table(const std::string& title, const std::string& first,
     most = std::max(most, Ratio(counts.tokens, counts.characters));
     all.Merge(counts);
   }
-  std::string out = StrCat("<h2>", title, "</h2>\n<table><tr><th>", first,
-                           "</th><th>documents in</th><th>= kept</th><th>bytes in</th>"
-                           "<th>= kept</th><th>tokens</th><th>bytes/token</th>"
-                           "<th>tokens/character</th><th>+ dropped</th></tr>\n");
+  std::string out =
+      StrCat("<h2>", title, "</h2>\n<table><tr><th>", first,
+             "</th><th>documents in</th><th>= kept</th><th>bytes in</th>"
+             "<th>= kept</th><th>tokens</th><th>bytes/token</th>"
+             "<th>tokens/word</th><th>tokens/character</th><th>+ dropped</th></tr>\n");
   for (const auto& [name, counts] : rows) out += Row(name, counts, most);
   std::string last = Row("all", all, most);
   last.replace(0, 4, "<tr class=\"all\">");

@@ -78,7 +78,7 @@ class UnitSpooler {
     shown_ = 0;
     ASSIGN_OR_RETURN(
         const std::unique_ptr<DocumentReader> reader,
-        piece.whole ? DocumentReader::Open(file) : DocumentReader::Open(file, piece.block));
+        piece.whole ? shared_.plan.shards.Open(file) : DocumentReader::Open(file, piece.block));
     for (bool more = true; more;) {
       ASSIGN_OR_RETURN(more, ReadBatch(file, *reader));
       Clean();
@@ -166,8 +166,8 @@ class UnitSpooler {
         continue;
       }
       SpoolDocument spooled;
-      spooled.id = HashOf64(document.id);
-      spooled.group = HashOf64(document.group);
+      spooled.id = HashOfName(document.id);
+      spooled.group = HashOfName(document.group);
       spooled.sample = DocumentSample::HashOf(shared_.config.tokenizer.seed, document.id);
       spooled.key = DocumentKeyOf(document.text, document.id);
       spooled.key.high = spooled.key.high >> 1 | (unit_.split == Split::kTrain ? kTrainBit : 0);

@@ -73,7 +73,7 @@ absl::Status TextCorpus::FindHeldoutGroups() {
     const int64_t n = index_->NumDocuments(Split::kHeldout, l);
     for (int64_t i = 0; i < n; ++i) {
       RETURN_IF_ERROR(index_->Read(Split::kHeldout, l, i, document));
-      heldout_groups_.insert(HashOf64(document.group));
+      heldout_groups_.insert(HashOfName(document.group));
     }
   }
   return absl::OkStatus();
@@ -115,8 +115,8 @@ absl::StatusOr<TokenDocument> TextCorpus::Make(const Key& key) const {
   TextDocument text;
   RETURN_IF_ERROR(index_->Read(static_cast<Split>(key.split), key.language, key.number, text));
   TokenDocument document;
-  document.id = HashOf64(text.id);
-  document.group = HashOf64(text.group);
+  document.id = HashOfName(text.id);
+  document.group = HashOfName(text.group);
   document.source = source_numbers_.at(text.source);
   if (static_cast<Split>(key.split) == Split::kTrain && heldout_groups_.contains(document.group)) {
     return document;

@@ -6,35 +6,24 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/strings.h"
+#include "data/text/documents.h"
 
 namespace choir {
 namespace {
 
-template <class T>
-bool ParseWhole(std::string_view text, int base, T& out) {
-  const auto result = std::from_chars(text.data(), text.data() + text.size(), out, base);
+bool ParseWhole(std::string_view text, int64_t& out) {
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), out);
   return result.ec == std::errc() && result.ptr == text.data() + text.size();
-}
-
-// "#" and 16 hexadecimal digits are the hash itself; anything else is an id.
-std::optional<uint64_t> DocumentHash(const std::string& text) {
-  if (!text.starts_with('#')) return HashOf64(text);
-  uint64_t hash = 0;
-  if (text.size() != 17 || !ParseWhole(std::string_view(text).substr(1), 16, hash)) {
-    return std::nullopt;
-  }
-  return hash;
 }
 
 // "first-last" or "batch" as [first, end).
 std::optional<std::pair<int64_t, int64_t>> BatchRange(std::string_view text) {
   const size_t dash = std::min(text.find('-'), text.size());
   std::pair<int64_t, int64_t> range{-1, -1};
-  if (!ParseWhole(text.substr(0, dash), 10, range.first)) return std::nullopt;
+  if (!ParseWhole(text.substr(0, dash), range.first)) return std::nullopt;
   range.second = range.first;
-  if (dash < text.size() && !ParseWhole(text.substr(dash + 1), 10, range.second)) {
+  if (dash < text.size() && !ParseWhole(text.substr(dash + 1), range.second)) {
     return std::nullopt;
   }
   if (range.first < 0 || range.second < range.first) return std::nullopt;
@@ -46,7 +35,7 @@ std::optional<std::pair<int64_t, int64_t>> BatchRange(std::string_view text) {
 
 void SkipConfig::Check(ConfigErrors& errors) const {
   for (const std::string& document : documents) {
-    if (DocumentHash(document).has_value()) continue;
+    if (!document.starts_with('#') || HashInName(document).has_value()) continue;
     errors.Add("documents", StrCat("has '", document,
                                    "': after # stand the 16 hexadecimal digits of a document, as "
                                    "`choir data peek` prints them"));
@@ -60,9 +49,7 @@ void SkipConfig::Check(ConfigErrors& errors) const {
 
 void PlanSkips(const SkipConfig& config, DataPlan& plan) {
   for (const std::string& document : config.documents) {
-    const std::optional<uint64_t> hash = DocumentHash(document);
-    CHECK(hash.has_value());
-    plan.skip_documents.push_back(*hash);
+    plan.skip_documents.push_back(HashOfName(document));
   }
   std::sort(plan.skip_documents.begin(), plan.skip_documents.end());
   std::vector<std::pair<int64_t, int64_t>> ranges;

@@ -95,20 +95,24 @@ absl::Status CheckDocument(const ShardReader& shard, int64_t document, Bounds bo
 
 }  // namespace
 
+absl::StatusOr<TokenDocument> ReadShardDocument(const ShardReader& shard, int64_t d) {
+  ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(shard, d));
+  RETURN_IF_ERROR(CheckDocument(shard, d, bounds));
+  TokenDocument document;
+  document.tokens = shard.Address(ShardArray::kTokens, bounds.begin);
+  document.wide = shard.wide();
+  document.length = bounds.length;
+  document.bytes = shard.Get<uint32_t>(ShardArray::kBytes, d);
+  document.source = shard.Get<uint16_t>(ShardArray::kSource, d);
+  document.id = shard.Get<uint64_t>(ShardArray::kId, d);
+  document.group = shard.Get<uint64_t>(ShardArray::kGroup, d);
+  return document;
+}
+
 absl::StatusOr<TokenDocument> TokenCorpus::GetDocument(Split split, int32_t language,
                                                        int64_t i) const {
   const auto [shard, d] = Find(split, language, i);
-  ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(*shard, d));
-  RETURN_IF_ERROR(CheckDocument(*shard, d, bounds));
-  TokenDocument document;
-  document.tokens = shard->Address(ShardArray::kTokens, bounds.begin);
-  document.wide = shard->wide();
-  document.length = bounds.length;
-  document.bytes = shard->Get<uint32_t>(ShardArray::kBytes, d);
-  document.source = shard->Get<uint16_t>(ShardArray::kSource, d);
-  document.id = shard->Get<uint64_t>(ShardArray::kId, d);
-  document.group = shard->Get<uint64_t>(ShardArray::kGroup, d);
-  return document;
+  return ReadShardDocument(*shard, d);
 }
 
 absl::StatusOr<DocumentHead> TokenCorpus::GetHead(Split split, int32_t language, int64_t i) const {

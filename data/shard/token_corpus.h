@@ -84,4 +84,8 @@ class TokenCorpus : public Corpus {
   mutable SourceRuns source_runs_[kNumSplits];  // once streams by source were asked for
 };
 
+// Document `document` of one shard, 0 <= document < documents(). DataLoss if a chunk of it is
+// damaged. From any thread.
+absl::StatusOr<TokenDocument> ReadShardDocument(const ShardReader& shard, int64_t document);
+
 }  // namespace choir

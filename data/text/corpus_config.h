@@ -17,11 +17,13 @@ struct EnumNames<Split> {
                                              {Split::kHeldout, "heldout"}};
 };
 
-enum class TextFormat { kAuto, kJsonl, kText };
+enum class TextFormat { kAuto, kJsonl, kText, kShards };
 template <>
 struct EnumNames<TextFormat> {
-  static constexpr EnumName<TextFormat> kAll[] = {
-      {TextFormat::kAuto, "auto"}, {TextFormat::kJsonl, "jsonl"}, {TextFormat::kText, "text"}};
+  static constexpr EnumName<TextFormat> kAll[] = {{TextFormat::kAuto, "auto"},
+                                                  {TextFormat::kJsonl, "jsonl"},
+                                                  {TextFormat::kText, "text"},
+                                                  {TextFormat::kShards, "shards"}};
 };
 
 // What one document of a plain text file is.
@@ -59,6 +61,7 @@ struct CorpusInput {
   Split split = Split::kTrain;
   TextUnit documents = TextUnit::kFile;
   FieldNames fields;
+  std::string tokenizer;
 
   void Visit(auto&& v) {
     v("paths", paths,
@@ -71,6 +74,8 @@ struct CorpusInput {
     v("documents", documents,
       "of text files: the whole file, paragraphs (between blank lines) or pages (form feeds)");
     v("fields", fields, "names of the fields of a record");
+    v("tokenizer", tokenizer, "that made the token shards; none: the one kept beside them",
+      MustExist());
   }
 };
 

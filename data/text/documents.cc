@@ -1,5 +1,6 @@
 #include "data/text/documents.h"
 
+#include <charconv>
 #include <cmath>
 
 #include "base/hash.h"
@@ -41,7 +42,27 @@ class JsonLinesReader : public DocumentReader {
 
 }  // namespace
 
+std::optional<uint64_t> HashInName(std::string_view name) {
+  if (name.size() != 17 || name[0] != '#') return std::nullopt;
+  uint64_t hash = 0;
+  const char* const end = name.data() + name.size();
+  const auto result = std::from_chars(name.data() + 1, end, hash, 16);
+  if (result.ec != std::errc() || result.ptr != end) return std::nullopt;
+  return hash;
+}
+
+uint64_t HashOfName(std::string_view name) {
+  const std::optional<uint64_t> hash = HashInName(name);
+  return hash ? *hash : HashOf64(name);
+}
+
 absl::StatusOr<std::unique_ptr<DocumentReader>> DocumentReader::Open(const TextFile& file) {
+  if (file.format == TextFormat::kShards) {
+    return absl::InvalidArgumentError(
+        StrCat(file.path,
+               ": holds token shards; only `choir data build` and `choir tokenizer "
+               "train` read text from them"));
+  }
   if (file.format == TextFormat::kText) return OpenPlainText(file);
   ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> source, OpenBytes(file.path));
   return std::make_unique<JsonLinesReader>(file, std::move(source), 0);

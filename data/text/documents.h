@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,12 @@ struct TextDocument {
   std::string id;
 };
 
+// Shards keep 64 bits of ids and groups. A name of "#" and 16 hexadecimal digits is such a hash
+// itself: so documents of shards are named, by `choir data peek` too.
+std::optional<uint64_t> HashInName(std::string_view name);
+// That hash, or XXH3-64 of any other name.
+uint64_t HashOfName(std::string_view name);
+
 // One file of a corpus and how it is read.
 struct TextFile {
   std::string path;
@@ -37,6 +44,7 @@ struct TextFile {
   TextUnit unit = TextUnit::kFile;
   FieldNames fields;
   bool needs_language = true;  // a record that names no language is malformed
+  std::string tokenizer;       // of token shards; empty: the one kept beside them
 };
 
 // Part of a plain file of JSON lines that begins and ends with a line.
@@ -49,6 +57,7 @@ struct TextBlock {
 // Reads the documents of one file in order, in bounded memory (LineReader::kMaxLineBytes).
 class DocumentReader {
  public:
+  // InvalidArgument for token shards, which data/build/shard_inputs.h opens.
   static absl::StatusOr<std::unique_ptr<DocumentReader>> Open(const TextFile& file);
   static absl::StatusOr<std::unique_ptr<DocumentReader>> Open(const TextFile& file,
                                                               const TextBlock& block);

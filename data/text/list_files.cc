@@ -127,10 +127,10 @@ absl::StatusOr<TextFormat> FormatOf(const std::string& key, const std::string& p
     return TextFormat::kJsonl;
   }
   if (extension == ".txt" || extension == ".text" || extension == ".md") return TextFormat::kText;
-  if (extension == ".parquet" || extension == ".h5") {
-    return absl::InvalidArgumentError(StrCat(path, ": ", extension == ".h5" ? "HDF5" : "Parquet",
-                                             " is not read; write its texts as JSON lines (", key,
-                                             ".paths)"));
+  if (extension == ".h5") return TextFormat::kShards;
+  if (extension == ".parquet") {
+    return absl::InvalidArgumentError(
+        StrCat(path, ": Parquet is not read; write its texts as JSON lines (", key, ".paths)"));
   }
   return absl::InvalidArgumentError(StrCat(path, ": its name does not tell its format; set ", key,
                                            ".format (", ConfigTypeName<TextFormat>(), ")"));
@@ -139,6 +139,7 @@ absl::StatusOr<TextFormat> FormatOf(const std::string& key, const std::string& p
 absl::Status ListInput(const std::string& key, const CorpusInput& input, bool needs_language,
                        std::vector<TextFile>& files) {
   ASSIGN_OR_RETURN(const std::vector<std::string> paths, ExpandPaths(key + ".paths", input.paths));
+  bool any_shards = false;
   for (const std::string& path : paths) {
     std::error_code ignored;
     if (fs::is_directory(path, ignored)) {
@@ -151,6 +152,8 @@ absl::Status ListInput(const std::string& key, const CorpusInput& input, bool ne
     if (file.format == TextFormat::kAuto) {
       ASSIGN_OR_RETURN(file.format, FormatOf(key, path));
     }
+    if (file.format == TextFormat::kShards) file.tokenizer = input.tokenizer;
+    any_shards |= file.format == TextFormat::kShards;
     file.needs_language = needs_language;
     if (file.format == TextFormat::kText && file.language.empty() && needs_language) {
       return absl::InvalidArgumentError(
@@ -159,7 +162,9 @@ absl::Status ListInput(const std::string& key, const CorpusInput& input, bool ne
     ASSIGN_OR_RETURN(file.bytes, SizeOf(path));
     files.push_back(std::move(file));
   }
-  return absl::OkStatus();
+  if (input.tokenizer.empty() || any_shards) return absl::OkStatus();
+  return absl::InvalidArgumentError(StrCat(key, ".tokenizer: decodes token shards, and none of ",
+                                           key, ".paths is one; leave it out"));
 }
 
 }  // namespace

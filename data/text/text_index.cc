@@ -22,6 +22,12 @@ absl::StatusOr<std::shared_ptr<const TextIndex>> TextIndex::Open(
   ASSIGN_OR_RETURN(const std::vector<TextFile> files, ListTextFiles(config));
   for (const TextFile& file : files) {
     if (file.format == TextFormat::kJsonl) continue;
+    if (file.format == TextFormat::kShards) {
+      return absl::InvalidArgumentError(
+          StrCat(file.path,
+                 ": holds tokens already; train from its folder with data.path in place "
+                 "of data.text"));
+    }
     return absl::InvalidArgumentError(
         StrCat(file.path, ": training from raw text reads JSON lines only, this is ",
                EnumToString(file.format), "; make token shards of it with `choir data build`"));

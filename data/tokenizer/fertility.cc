@@ -12,9 +12,8 @@ FertilityCounts& FertilityCounts::operator+=(const FertilityCounts& other) {
   return *this;
 }
 
-FertilityCounts Fertility(const Tokenizer& tokenizer, std::string_view text) {
+FertilityCounts CountText(std::string_view text) {
   FertilityCounts counts;
-  counts.tokens = static_cast<int64_t>(tokenizer.Encode(text).size());
   counts.bytes = static_cast<int64_t>(text.size());
   const CharScan scan;
   const auto* p = reinterpret_cast<const uint8_t*>(text.data());
@@ -28,6 +27,12 @@ FertilityCounts Fertility(const Tokenizer& tokenizer, std::string_view text) {
     ++counts.characters;
     p += c.length;
   }
+  return counts;
+}
+
+FertilityCounts Fertility(const Tokenizer& tokenizer, std::string_view text) {
+  FertilityCounts counts = CountText(text);
+  counts.tokens = static_cast<int64_t>(tokenizer.Encode(text).size());
   return counts;
 }
 

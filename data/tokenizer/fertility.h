@@ -17,6 +17,9 @@ struct FertilityCounts {
   FertilityCounts& operator+=(const FertilityCounts& other);
 };
 
+// `tokens` is left 0.
+FertilityCounts CountText(std::string_view text);
+
 // Where words are not parted by spaces (Chinese, Japanese, Thai, Khmer ...), a "word" is a clause,
 // so that tokens per character is the figure to compare languages by.
 FertilityCounts Fertility(const Tokenizer& tokenizer, std::string_view text);

@@ -57,6 +57,13 @@ TEST(ListFiles, PatternsListsAndFormats) {
   EXPECT_THAT(ErrorOf(Inputs({f + "/odd"})), HasSubstr("set corpus.inputs[0].format"));
   WriteText(f + "/p.parquet", "PAR1");
   EXPECT_THAT(ErrorOf(Inputs({f + "/p.parquet"})), HasSubstr("write its texts as JSON lines"));
+  WriteText(f + "/s.h5", "x");
+  EXPECT_EQ(ListTextFiles(Inputs({f + "/s.h5"})).value().at(0).format, TextFormat::kShards);
+  CorpusConfig decoded = Inputs({f + "/b.jsonl"});
+  decoded.inputs[0].tokenizer = f + "/odd";
+  EXPECT_THAT(ErrorOf(decoded), HasSubstr("corpus.inputs[0].tokenizer: decodes token shards"));
+  decoded.inputs[0].paths.push_back(f + "/s.h5");
+  EXPECT_EQ(ListTextFiles(decoded).value().at(1).tokenizer, f + "/odd");
   EXPECT_THAT(ErrorOf(Inputs({f + "/none*"})), HasSubstr("none*: no such file"));
   EXPECT_THAT(ErrorOf(Inputs({f})), HasSubstr("is a folder"));
   EXPECT_THAT(ErrorOf(Inputs({f + "/b.jsonl", f + "/./b.jsonl"})), HasSubstr("named twice"));
