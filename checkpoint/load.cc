@@ -157,6 +157,31 @@ absl::Status LoadTensors(const Checkpoint& checkpoint, std::span<NamedTensor> ta
   return absl::OkStatus();
 }
 
+struct TensorReader::Impl {
+  Shards shards;
+};
+
+TensorReader::TensorReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TensorReader::~TensorReader() = default;
+TensorReader::TensorReader(TensorReader&&) noexcept = default;
+
+absl::StatusOr<TensorReader> TensorReader::Open(const Checkpoint& checkpoint) {
+  std::set<int> files;
+  for (const TensorRecord& tensor : checkpoint.manifest.tensors) {
+    for (const TensorPiece& piece : tensor.pieces) files.insert(piece.data.file);
+  }
+  auto impl = std::make_unique<Impl>(Impl{Shards(checkpoint)});
+  RETURN_IF_ERROR(impl->shards.Verify(files));
+  return TensorReader(std::move(impl));
+}
+
+absl::StatusOr<Tensor> TensorReader::Read(const TensorRecord& record) {
+  const TensorOptions options{record.dtype, Device::kCpu, MemoryCategory::kWorkspace};
+  const Tensor tensor = Tensor::Empty(record.shape, options);
+  RETURN_IF_ERROR(ReadTensor(impl_->shards, {&record, tensor}));
+  return tensor;
+}
+
 absl::StatusOr<std::map<std::string, std::string>> LoadBlobs(const Checkpoint& checkpoint) {
   std::set<int> files;
   for (const BlobRecord& blob : checkpoint.manifest.blobs) {

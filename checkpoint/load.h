@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -26,6 +27,23 @@ struct LoadOptions {
 // file changed meanwhile) the targets are undefined.
 absl::Status LoadTensors(const Checkpoint& checkpoint, std::span<NamedTensor> targets,
                          const LoadOptions& options = {});
+
+// Tensors of one checkpoint, one after another.
+class TensorReader {
+ public:
+  // Verifies every file that holds a piece of a tensor, as LoadTensors does. The checkpoint must
+  // outlive the reader.
+  static absl::StatusOr<TensorReader> Open(const Checkpoint& checkpoint);
+  ~TensorReader();
+  TensorReader(TensorReader&&) noexcept;
+  // The whole tensor, in host memory.
+  absl::StatusOr<Tensor> Read(const TensorRecord& record);
+
+ private:
+  struct Impl;
+  explicit TensorReader(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
 
 // All blobs by name; errors as above.
 absl::StatusOr<std::map<std::string, std::string>> LoadBlobs(const Checkpoint& checkpoint);

@@ -1,8 +1,9 @@
-// `choir checkpoint list|show|verify`
+// `choir checkpoint list|show|verify|diff`
 #include <iostream>
 #include <memory>
 
 #include "checkpoint/checkpoint_list.h"
+#include "checkpoint/compare.h"
 #include "checkpoint/describe.h"
 #include "checkpoint/integrity.h"
 #include "train/commands.h"
@@ -33,6 +34,35 @@ absl::Status Verify(const std::string& path, bool as_json) {
   return report.status();
 }
 
+struct DiffArguments {
+  std::string a, b;
+  int64_t most = 30;
+  bool json = false;
+};
+
+absl::Status Diff(const DiffArguments& arguments) {
+  ASSIGN_OR_RETURN(const Checkpoint a, OpenCheckpoint(arguments.a));
+  ASSIGN_OR_RETURN(const Checkpoint b, OpenCheckpoint(arguments.b));
+  ASSIGN_OR_RETURN(const CheckpointDifference difference, CompareCheckpoints(a, b));
+  Print(DifferenceText(difference, arguments.most), DifferenceJson(difference), arguments.json);
+  return absl::OkStatus();
+}
+
+void AddDiff(CLI::App& checkpoint, Program& program) {
+  auto arguments = std::make_shared<DiffArguments>();
+  CLI::App* command =
+      checkpoint.add_subcommand("diff", "Tensors of two checkpoints, most different first");
+  command->add_option("a", arguments->a, "folder of a checkpoint")->required();
+  command->add_option("b", arguments->b, "folder of another")->required();
+  command->add_option("--most", arguments->most, "tensors to print")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "for programs");
+  command->callback([&program, arguments] {
+    program.run = [arguments] { return ReportError(Diff(*arguments)); };
+  });
+}
+
 }  // namespace
 
 void AddCheckpointCommand(Program& program) {
@@ -52,6 +82,7 @@ void AddCheckpointCommand(Program& program) {
   add("list", "Checkpoints of a run", "folder of a run", List);
   add("show", "What a checkpoint holds", "folder of a checkpoint", Show);
   add("verify", "Recompute every checksum", "folder of a checkpoint", Verify);
+  AddDiff(*checkpoint, program);
 }
 
 }  // namespace choir

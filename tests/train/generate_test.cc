@@ -48,7 +48,7 @@ TEST(GenerateTest, AFolderWithoutARunIsNamed) {
   EXPECT_EQ(result.out, "");
 }
 
-TEST(CheckpointCommandTest, ListShowVerify) {
+TEST(CheckpointCommandTest, ListShowVerifyDiff) {
   const ProcessResult list = Choir({"checkpoint", "list", TrainedRun(), "--json"});
   EXPECT_EQ(list.exit, 0) << list.err;
   EXPECT_TRUE(nlohmann::json::accept(list.out)) << list.out;
@@ -57,6 +57,10 @@ TEST(CheckpointCommandTest, ListShowVerify) {
   EXPECT_EQ(show.exit, 0) << show.err;
   EXPECT_NE(show.out.find("model/"), std::string::npos);
   EXPECT_EQ(Choir({"checkpoint", "verify", folder}).exit, 0);
+  const ProcessResult same = Choir({"checkpoint", "diff", folder, folder});
+  EXPECT_EQ(same.exit, 0) << same.err;
+  EXPECT_NE(same.out.find("no difference"), std::string::npos) << same.out;
+  EXPECT_EQ(Choir({"checkpoint", "diff", folder, folder + "-missing"}).exit, 2);
 }
 
 }  // namespace
