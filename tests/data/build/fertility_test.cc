@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 using testing_data::TempFolder;
 using testing_data::WriteText;
 
-std::string Record(const std::string& text, const std::string& language) {
+std::string TextRecord(const std::string& text, const std::string& language) {
   nlohmann::json record = {{"text", text}};
   if (!language.empty()) record["language"] = language;
   return record.dump() + "\n";
@@ -55,8 +55,8 @@ TEST(TokenizerStats, CountsByLanguage) {
     return static_cast<int64_t>(tokenizer->Encode(text).size());
   };
   WriteText(folder + "/a.jsonl",
-            Record("two words", "en") + Record(" ein\tl\u00e4ngerer\n\nText", "de"));
-  WriteText(folder + "/b.jsonl", Record("one", "en") + Record("\u4e2d\u6587", ""));
+            TextRecord("two words", "en") + TextRecord(" ein\tl\u00e4ngerer\n\nText", "de"));
+  WriteText(folder + "/b.jsonl", TextRecord("one", "en") + TextRecord("\u4e2d\u6587", ""));
   const auto rows = Stats(Gpt2(), {folder + "/a.jsonl", folder + "/b.jsonl"});
   ASSERT_EQ(rows.size(), 4u);
   const int64_t en = count("two words") + count("one"), de = count(" ein\tl\u00e4ngerer\n\nText"),
@@ -80,7 +80,7 @@ TEST(TokenizerStats, CountsByLanguage) {
 TEST(TokenizerStats, NamesTheLineThatIsNoRecord) {
   const std::string folder = TempFolder("stats");
   const auto error = [&](const std::string& line) {
-    WriteText(folder + "/a.jsonl", Record("x", "en") + line + "\n");
+    WriteText(folder + "/a.jsonl", TextRecord("x", "en") + line + "\n");
     std::ostringstream out;
     const absl::Status status = PrintFertility(Gpt2(), {folder + "/a.jsonl"}, out);
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
@@ -100,7 +100,7 @@ TEST(TokenizerStats, AreThoseOfTheBuildReport) {
   std::map<std::string, std::string> files;
   int64_t documents = 0;
   for (const nlohmann::json& record : testing_data::FixtureRecords("train")) {
-    files[record.at("language")] += Record(record.at("text"), record.at("language"));
+    files[record.at("language")] += TextRecord(record.at("text"), record.at("language"));
     ++documents;
   }
   DataBuildConfig config = testing_data::BuildConfigIn(folder);

@@ -62,7 +62,7 @@ CorpusConfig ShardsIn(const std::string& folder) {
   return config;
 }
 
-std::string Fixture(const std::string& name) {
+std::string TokenizerFixture(const std::string& name) {
   return StrCat(CHOIR_SOURCE_DIR, "/tests/fixtures/tokenizers/", name, "/tokenizer.json");
 }
 
@@ -105,8 +105,8 @@ DataBuildConfig OddConfigIn(const std::string& folder, const std::string& tokeni
 std::string SentencePieceModel() { return FixtureFolder() + "/shards/tokenizer.model"; }
 
 TEST(ShardInputs, DecodeToTheTextByteForByte) {
-  for (const std::string& tokenizer :
-       {SentencePieceModel(), Fixture("llama3"), Fixture("gpt2"), Fixture("merged")}) {
+  for (const std::string& tokenizer : {SentencePieceModel(), TokenizerFixture("llama3"),
+                                       TokenizerFixture("gpt2"), TokenizerFixture("merged")}) {
     ASSERT_TRUE(OpenTokenizer(tokenizer).value()->lossless()) << tokenizer;
     const DataBuildConfig config = OddConfigIn(TempFolder("exact"), tokenizer);
     Build(config);
@@ -126,12 +126,12 @@ TEST(ShardInputs, DecodeToNormalisedTextWhereTheTokenizerNormalises) {
        {std::tuple("qwen2", "cafe\u0301", "caf\u00e9"), std::tuple("prefix", "word", " word")}) {
     const std::string folder = TempFolder("normalised");
     DataBuildConfig config = BuildConfigIn(folder);
-    ASSERT_FALSE(OpenTokenizer(Fixture(name)).value()->lossless());
+    ASSERT_FALSE(OpenTokenizer(TokenizerFixture(name)).value()->lossless());
     WriteText(folder + "/a.jsonl",
               nlohmann::json{{"text", in}, {"language", "xx"}, {"id", "1"}}.dump() + "\n");
     config.corpus.path.clear();
     config.corpus.inputs.push_back({{folder + "/a.jsonl"}});
-    config.tokenizer.model = Fixture(name);
+    config.tokenizer.model = TokenizerFixture(name);
     Build(config);
     CorpusConfig shards;
     shards.inputs.push_back({{config.shards.path + "/*/*.h5"}});
@@ -276,14 +276,14 @@ TEST(ShardInputs, TheTokenizerMustBeThatOfTheShards) {
   fs::remove(StrCat(folder, "/shards/", index.tokenizer.file));
   DataBuildConfig config = BuildConfigIn(folder);
   config.corpus = ShardsIn(folder + "/shards");
-  config.tokenizer.model = Fixture("gpt2");
+  config.tokenizer.model = TokenizerFixture("gpt2");
   config.shards.path = folder + "/again";
   EXPECT_THAT(ErrorOfBuild(config, absl::StatusCode::kNotFound),
               HasSubstr("set `tokenizer` in its entry of corpus.inputs to the one of fingerprint " +
                         index.tokenizer.fingerprint));
-  for (CorpusInput& input : config.corpus.inputs) input.tokenizer = Fixture("gpt2");
+  for (CorpusInput& input : config.corpus.inputs) input.tokenizer = TokenizerFixture("gpt2");
   EXPECT_THAT(ErrorOfBuild(config, absl::StatusCode::kInvalidArgument),
-              HasSubstr("was not made by the tokenizer " + Fixture("gpt2")));
+              HasSubstr("was not made by the tokenizer " + TokenizerFixture("gpt2")));
   for (CorpusInput& input : config.corpus.inputs) input.tokenizer = SentencePieceModel();
   EXPECT_EQ(TextOf(config.corpus), TextOf(ShardsIn(FixtureFolder() + "/shards")));
 }
