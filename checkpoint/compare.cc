@@ -12,6 +12,7 @@
 #include "base/strings.h"
 #include "checkpoint/load.h"
 #include "checkpoint/names.h"
+#include "tensor/float16.h"
 
 namespace choir {
 namespace {
@@ -22,6 +23,12 @@ std::string KindAndShape(const TensorRecord& record) {
   return StrCat(Name(record.dtype), " ", record.shape.ToString());
 }
 
+double AsDouble(double value) { return value; }
+double AsDouble(float value) { return value; }
+double AsDouble(int32_t value) { return value; }
+double AsDouble(BFloat16 value) { return ToFloat(value); }
+double AsDouble(Float16 value) { return ToFloat(value); }
+
 template <class T>
 TensorDifference CompareElements(const Tensor& a, const Tensor& b) {
   const T* const x = a.data<T>();
@@ -30,7 +37,7 @@ TensorDifference CompareElements(const Tensor& a, const Tensor& b) {
   difference.elements = a.shape().NumElements();
   double of_a = 0, of_b = 0, between = 0;  // sums of squares
   for (int64_t i = 0; i < difference.elements; ++i) {
-    const auto p = static_cast<double>(x[i]), q = static_cast<double>(y[i]);
+    const double p = AsDouble(x[i]), q = AsDouble(y[i]);
     if (std::memcmp(x + i, y + i, sizeof(T)) != 0) ++difference.differing;
     if (!std::isfinite(p) || !std::isfinite(q)) {
       ++difference.not_finite;

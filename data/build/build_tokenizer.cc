@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "absl/strings/str_format.h"
+#include "base/config_dump.h"
 #include "base/config_field.h"
 #include "base/file.h"
 #include "base/hash.h"
