@@ -6,6 +6,7 @@
 
 #include "base/random.h"
 #include "data/loader/loader.h"
+#include "tests/data/loader/open_loader.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
@@ -13,12 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing_data::FixtureDataConfig;
-
-std::unique_ptr<BatchLoader> OpenLoader(const DataConfig& config) {
-  auto loader = BatchLoader::Open(config);
-  EXPECT_EQ(loader.status(), absl::OkStatus());
-  return std::move(loader).value();
-}
+using testing_data::OpenLoader;
 
 std::vector<int32_t> Row(const Tensor& tensor, size_t slot, int64_t length) {
   const int32_t* const begin = tensor.data<int32_t>() + static_cast<int64_t>(slot) * length;

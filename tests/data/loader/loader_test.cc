@@ -10,6 +10,7 @@
 #include "base/config_load.h"
 #include "base/random.h"
 #include "data/shard/token_corpus.h"
+#include "tests/data/loader/open_loader.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
@@ -18,12 +19,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing_data::FixtureDataConfig;
-
-std::unique_ptr<BatchLoader> OpenLoader(const DataConfig& config) {
-  auto loader = BatchLoader::Open(config);
-  EXPECT_EQ(loader.status(), absl::OkStatus());
-  return std::move(loader).value();
-}
+using testing_data::OpenLoader;
 
 std::vector<int32_t> Values(const Tensor& tensor) {
   const auto span = tensor.span<int32_t>();

@@ -9,12 +9,14 @@
 
 #include "base/random.h"
 #include "data/loader/loader.h"
+#include "tests/data/loader/open_loader.h"
 #include "tests/data/test_corpus.h"
 
 namespace choir {
 namespace {
 
 using ::testing::HasSubstr;
+using testing_data::OpenLoader;
 
 constexpr const char* kNoCleaning = "clean: {controls: false, nfc: false, spaces: keep}\n";
 
@@ -34,12 +36,6 @@ DataConfig TextConfig(const std::string& folder, const std::string& more = "") {
   config.text.build = WriteBuildConfig(folder, more);
   config.text.cache = folder + "/index";
   return config;
-}
-
-std::unique_ptr<BatchLoader> OpenLoader(const DataConfig& config) {
-  auto loader = BatchLoader::Open(config);
-  EXPECT_EQ(loader.status(), absl::OkStatus());
-  return std::move(loader).value();
 }
 
 TEST(TextCorpus, DocumentsAreTheTextOfTheFiles) {
