@@ -17,9 +17,9 @@ function(choir_joined target)
   endif()
 endfunction()
 
-# What is compiled otherwise in the test programs: they wait for the libraries, which stay as they
-# are, and are many. Left to those are the checks that double the time of gcc and that a crash
-# replaces (null) or only kernels need (alignment).
+# How test programs are compiled: with less optimisation than the libraries, whose code is what
+# takes time in them. With sanitizers also without two checks that cost a third of their compile
+# time and that the libraries keep: a null pointer crashes anyway, alignment matters to kernels.
 add_library(choir_test_flags INTERFACE)
 if(CHOIR_SANITIZE)
   target_compile_options(choir_test_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:
